@@ -1,0 +1,1 @@
+//! Exact replay and safe incremental runs of type checkers.

@@ -1,0 +1,1 @@
+//! Python environments: what a lock file wants, what is installed, and how to activate it.

@@ -1,0 +1,39 @@
+//! Where everything lives below the root of a store, and in which format version.
+//!
+//! No other module spells a path of the store. The layout is described for readers in
+//! `docs/store-format.md`; the two change together.
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+
+/// Content-addressed files.
+pub(crate) const BLOBS: &str = "blobs-v1";
+/// Directories unpacked from one blob, named by the blob's digest.
+pub(crate) const TREES: &str = "trees-v1";
+/// Files and directories that a living writer has not published yet.
+pub(crate) const TMP: &str = "tmp";
+/// Files that exist only to be locked.
+pub(crate) const LOCKS: &str = "locks";
+
+/// Marks the directory as a cache for backup programs (<https://bford.info/cachedir/>).
+pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
+/// The content of [`CACHEDIR_TAG`].
+pub(crate) const CACHEDIR_TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This directory holds caches of rewarm. Everything in it can be made again.\n";
+
+/// `<root>/<area>/ab/abcdef…`: two hex digits of fan-out keep directories small.
+pub(crate) fn sharded(root: &Path, area: &str, digest: &Digest) -> PathBuf {
+    let name = digest.to_string();
+    let mut path = PathBuf::with_capacity(root.as_os_str().len() + area.len() + 70);
+    path.push(root);
+    path.push(area);
+    path.push(&name[..2]);
+    path.push(name);
+    path
+}
+
+/// The directory of one kind of record in one format version, for example `http-v1`.
+pub(crate) fn kind_dir(name: &str, version: u16) -> String {
+    format!("{name}-v{version}")
+}

@@ -1,0 +1,41 @@
+//! The content-addressed store under every rewarm cache.
+//!
+//! A [`Store`] is a directory that any number of processes share. It holds *blobs* (bytes named by
+//! their sha256), *trees* (directories unpacked from one blob), and *records* (small typed entries
+//! that say what is known under a key). It is synchronous, never touches the network and has no
+//! clock of its own: whoever needs the time passes `now`.
+//!
+//! Two rules hold everywhere. A reader sees an entry whole or not at all, because entries are
+//! written aside and published by one rename. And nothing is handed out unverified: what does not
+//! match its name or its checksum is a miss and is dropped in passing.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! # let dir = tempfile::tempdir()?;
+//! let store = rewarm_store::Store::open(dir.path())?;
+//! let mut writer = store.blob_writer()?;
+//! writer.write_all(b"hello")?;
+//! let blob = writer.commit(None)?;
+//!
+//! let mut text = String::new();
+//! store.open_blob(&blob.digest)?.expect("just written").read_to_string(&mut text)?;
+//! assert_eq!(text, "hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod blob;
+mod digest;
+mod fs;
+mod layout;
+mod lock;
+mod record;
+mod store;
+mod tree;
+
+pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
+pub use digest::{Digest, Hasher, ParseDigestError};
+pub use fs::{LinkKind, Witness, link_or_copy, publish_file};
+pub use lock::Lock;
+pub use record::{Kind, RecordError};
+pub use store::{OpenError, Store};
+pub use tree::{Tree, TreeError, TreeFile, TreeWriter};

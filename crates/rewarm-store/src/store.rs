@@ -1,0 +1,274 @@
+//! Opening a store, and finding, reading and writing what is in it.
+//!
+//! A store that this user cannot write, or that belongs to somebody else, is opened for reading
+//! only. [`Store::over`] lays an empty writable store over such a one, so that a command can still
+//! use what is there.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::blob::{BlobWriter, Target, VerifyingReader};
+use crate::digest::Digest;
+use crate::fs::{LinkKind, Modes, TempFile, create_dirs, is_absence};
+use crate::layout;
+use crate::lock::Lock;
+use crate::record::{self, Kind, RecordError};
+
+/// A handle on a store; cheap to clone, shared by threads.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    lower: Option<PathBuf>,
+    modes: Modes,
+}
+
+/// Why a directory cannot serve as a writable store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It belongs to another user and is not shared with this user's group.
+    #[error("cache directory `{}` belongs to user {owner}, not to you", path.display())]
+    Foreign {
+        /// The root of the store.
+        path: PathBuf,
+        /// The owner's numeric id.
+        owner: u32,
+    },
+    /// It cannot be created, read or written.
+    #[error("cannot use cache directory `{}`", path.display())]
+    Io {
+        /// The root of the store.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A record in use keeps its modification time at most this far behind.
+const USE_GRANULARITY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Store {
+    /// Opens the store at `root` for reading and writing, creating it if need be.
+    pub fn open(root: &Path) -> Result<Self, OpenError> {
+        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
+        let private = Modes { file: 0o600, dir: 0o700 };
+        create_dirs(root, private).map_err(io_error)?;
+        let metadata = fs::metadata(root).map_err(io_error)?;
+        let modes = Modes::of_root(&metadata);
+        let owner = metadata.uid();
+        let shared = modes.dir & 0o020 != 0;
+        if owner != rustix::process::geteuid().as_raw() && !shared {
+            return Err(OpenError::Foreign { path: root.to_owned(), owner });
+        }
+        let store = Self::at(root, None, modes);
+        store.mark_as_cache().map_err(io_error)?;
+        Ok(store)
+    }
+
+    /// A handle that checks and creates nothing: for lookups on a hot path.
+    pub fn for_lookup(root: &Path) -> Self {
+        Self::at(root, None, Modes { file: 0o600, dir: 0o700 })
+    }
+
+    /// Opens `root` and looks into the store at `lower` for whatever `root` lacks. `lower` is
+    /// never written.
+    pub fn over(root: &Path, lower: &Path) -> Result<Self, OpenError> {
+        let upper = Self::open(root)?;
+        Ok(Self::at(root, Some(lower.to_owned()), upper.inner.modes))
+    }
+
+    fn at(root: &Path, lower: Option<PathBuf>, modes: Modes) -> Self {
+        Self { inner: Arc::new(Inner { root: root.to_owned(), lower, modes }) }
+    }
+
+    /// Also proves that the directory can be written.
+    fn mark_as_cache(&self) -> io::Result<()> {
+        let path = self.root().join(layout::CACHEDIR_TAG);
+        if !path.exists() {
+            let mut temp = TempFile::create(self.root(), self.inner.modes)?;
+            temp.file.write_all(layout::CACHEDIR_TAG_TEXT.as_bytes())?;
+            temp.publish(&path, self.inner.modes)?;
+        }
+        rustix::fs::access(self.root(), rustix::fs::Access::WRITE_OK)?;
+        Ok(())
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    pub(crate) fn modes(&self) -> Modes {
+        self.inner.modes
+    }
+
+    pub(crate) fn tmp_dir(&self) -> PathBuf {
+        self.root().join(layout::TMP)
+    }
+
+    /// Where an entry is: in this store, or in the one below it.
+    pub(crate) fn find(&self, area: &str, digest: &Digest) -> Option<PathBuf> {
+        let here = layout::sharded(self.root(), area, digest);
+        match &self.inner.lower {
+            Some(lower) if !here.exists() => {
+                Some(layout::sharded(lower, area, digest)).filter(|path| path.exists())
+            }
+            Some(_) => Some(here),
+            None => here.exists().then_some(here),
+        }
+    }
+
+    /// Starts a new blob.
+    pub fn blob_writer(&self) -> io::Result<BlobWriter> {
+        let temp = TempFile::create(&self.tmp_dir(), self.inner.modes)?;
+        let target = Target { root: self.root().to_owned(), modes: self.inner.modes };
+        Ok(BlobWriter::new(temp, target))
+    }
+
+    /// Opens a blob for verified reading; `None` if it is not here.
+    pub fn open_blob(&self, digest: &Digest) -> io::Result<Option<VerifyingReader>> {
+        let Some(path) = self.find(layout::BLOBS, digest) else { return Ok(None) };
+        match File::open(path) {
+            Ok(file) => Ok(Some(VerifyingReader::new(file, *digest))),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file that holds a blob. Its content is *not* verified: compare its
+    /// [`Witness`](crate::Witness) with one taken when it was, or read it through
+    /// [`open_blob`](Self::open_blob).
+    pub fn blob_path(&self, digest: &Digest) -> Option<PathBuf> {
+        self.find(layout::BLOBS, digest)
+    }
+
+    /// Reads a blob to its end and drops it if it is damaged. Says whether it is there and sound.
+    pub fn verify_blob(&self, digest: &Digest) -> io::Result<bool> {
+        let Some(mut reader) = self.open_blob(digest)? else { return Ok(false) };
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.remove_blob(digest)?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Puts a blob at `target` by reflink, hard link or copy, replacing what is there.
+    ///
+    /// The caller has verified the blob. `mode` is subject to the umask.
+    pub fn place_blob(&self, digest: &Digest, target: &Path, mode: u32) -> io::Result<LinkKind> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no blob {digest}"));
+        let path = self.find(layout::BLOBS, digest).ok_or_else(missing)?;
+        crate::fs::link_or_copy(&path, target, mode)
+    }
+
+    /// Drops a blob.
+    pub fn remove_blob(&self, digest: &Digest) -> io::Result<()> {
+        remove_if_present(&layout::sharded(self.root(), layout::BLOBS, digest))
+    }
+
+    /// Reads a record; damaged, foreign and missing ones are all `None`, and damaged ones are
+    /// dropped in passing.
+    pub fn read<K: Kind>(&self, key: &Digest) -> Option<K> {
+        let area = layout::kind_dir(K::NAME, K::VERSION);
+        let here = layout::sharded(self.root(), &area, key);
+        let shared = self.inner.modes.file & 0o020 != 0;
+        if let Some(bytes) = read_file(&here, shared) {
+            match record::decode(key, &bytes) {
+                Some(value) => return Some(value),
+                None => drop(remove_if_present(&here)),
+            }
+        }
+        let lower = self.inner.lower.as_ref()?;
+        record::decode(key, &read_file(&layout::sharded(lower, &area, key), true)?)
+    }
+
+    /// Writes a record, replacing the one under that key.
+    pub fn write<K: Kind>(&self, key: &Digest, value: &K) -> Result<(), RecordError> {
+        let path = self.record_path::<K>(key);
+        let write = || {
+            let bytes = record::encode(key, value)?;
+            let mut temp = TempFile::create(&self.tmp_dir(), self.inner.modes)?;
+            temp.file.write_all(&bytes)?;
+            temp.publish(&path, self.inner.modes)
+        };
+        write().map_err(|source| RecordError { path: path.clone(), source })
+    }
+
+    /// Drops a record.
+    pub fn remove<K: Kind>(&self, key: &Digest) -> io::Result<()> {
+        remove_if_present(&self.record_path::<K>(key))
+    }
+
+    /// Notes that a record was of use, so that it is swept later than others. Costs one `stat`
+    /// most of the time.
+    pub fn touch<K: Kind>(&self, key: &Digest, now: SystemTime) {
+        let path = self.record_path::<K>(key);
+        let Ok(modified) = fs::metadata(&path).and_then(|metadata| metadata.modified()) else {
+            return;
+        };
+        let is_recent = now.duration_since(modified).is_ok_and(|age| age < USE_GRANULARITY);
+        if !is_recent && let Ok(file) = File::options().write(true).open(&path) {
+            let _ = file.set_modified(now);
+        }
+    }
+
+    /// Where a record of this kind is or would be.
+    pub fn record_path<K: Kind>(&self, key: &Digest) -> PathBuf {
+        layout::sharded(self.root(), &layout::kind_dir(K::NAME, K::VERSION), key)
+    }
+
+    /// Waits for the exclusive lock that goes by `purpose` and `key`.
+    pub fn lock(&self, purpose: &str, key: &Digest) -> io::Result<Lock> {
+        Lock::exclusive(&self.lock_path(purpose, key))
+    }
+
+    /// Waits until nobody holds that lock exclusively, and keeps it shared.
+    pub fn lock_shared(&self, purpose: &str, key: &Digest) -> io::Result<Lock> {
+        Lock::shared(&self.lock_path(purpose, key))
+    }
+
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self, purpose: &str, key: &Digest) -> io::Result<Option<Lock>> {
+        Lock::try_exclusive(&self.lock_path(purpose, key))
+    }
+
+    fn lock_path(&self, purpose: &str, key: &Digest) -> PathBuf {
+        self.root().join(layout::LOCKS).join(format!("{purpose}-{key}"))
+    }
+}
+
+/// Reads a record file. In a store that is not shared, one that another user could have planted
+/// does not count.
+fn read_file(path: &Path, shared: bool) -> Option<Vec<u8>> {
+    let mut file = File::open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    let owner = metadata.uid();
+    if !shared && owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?.saturating_add(1));
+    file.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if is_absence(&error) => Ok(()),
+        other => other,
+    }
+}
