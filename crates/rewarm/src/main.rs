@@ -1,2 +1,7 @@
-//! The binary.
+//! tmp
+mod args;
+mod config;
+mod error;
+mod settings;
+mod ui;
 fn main() {}
