@@ -1,4 +1,0 @@
-//! Benchmarks.
-pub(crate) fn run(_: &[&str]) -> crate::steps::Result<()> {
-    Ok(())
-}
