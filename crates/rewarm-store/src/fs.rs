@@ -4,10 +4,13 @@
 //! the stat data that stands in for content. Permission bits come from the root directory: files
 //! are private (0600, directories 0700) unless the root is shared with its group.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -196,11 +199,13 @@ pub(crate) fn rename_into(from: &Path, target: &Path, modes: Modes) -> io::Resul
     }
 }
 
-/// A file name that no other writer on this machine uses now.
+/// A file name that no other writer uses now. The random part keeps processes apart that have one
+/// number in different containers.
 pub(crate) fn unique_name() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
+    static RANDOM: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!(".rewarm-{}-{count}.tmp", std::process::id())
+    format!(".rewarm-{}-{:016x}-{count}.tmp", std::process::id(), *RANDOM)
 }
 
 /// Writes a file outside the store so that readers see the old content or the new, never a part.

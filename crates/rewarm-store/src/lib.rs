@@ -25,10 +25,12 @@
 
 mod blob;
 mod digest;
+mod dirs;
 mod fs;
 mod layout;
 mod lock;
 mod record;
+mod slot;
 mod store;
 mod tree;
 
@@ -37,5 +39,6 @@ pub use digest::{Digest, Hasher, ParseDigestError};
 pub use fs::{LinkKind, Witness, link_or_copy, publish_file};
 pub use lock::Lock;
 pub use record::{Kind, RecordError};
+pub use slot::{PrivateDir, Slot};
 pub use store::{OpenError, Store};
 pub use tree::{Tree, TreeError, TreeFile, TreeWriter};

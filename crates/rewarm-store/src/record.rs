@@ -67,6 +67,7 @@ pub(crate) fn encode<K: Kind>(key: &Digest, value: &K) -> io::Result<Vec<u8>> {
 pub(crate) struct Envelope<'a> {
     pub(crate) version: u16,
     pub(crate) key: Digest,
+    #[expect(dead_code, reason = "for whoever follows references without knowing the kind")]
     pub(crate) references: Vec<Digest>,
     pub(crate) payload: &'a [u8],
 }

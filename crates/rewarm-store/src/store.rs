@@ -110,6 +110,16 @@ impl Store {
         self.inner.modes
     }
 
+    /// Whether other users may write here.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.modes.file & 0o020 != 0
+    }
+
+    /// The root of this store, then that of the one below it.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.root()).chain(self.inner.lower.as_deref())
+    }
+
     pub(crate) fn tmp_dir(&self) -> PathBuf {
         self.root().join(layout::TMP)
     }
@@ -186,7 +196,7 @@ impl Store {
     pub fn read<K: Kind>(&self, key: &Digest) -> Option<K> {
         let area = layout::kind_dir(K::NAME, K::VERSION);
         let here = layout::sharded(self.root(), &area, key);
-        let shared = self.inner.modes.file & 0o020 != 0;
+        let shared = self.is_shared();
         if let Some(bytes) = read_file(&here, shared) {
             match record::decode(key, &bytes) {
                 Some(value) => return Some(value),
