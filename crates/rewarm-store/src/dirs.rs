@@ -12,12 +12,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps,
-    UTIME_NOW, flock,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW,
 };
 use rustix::io::Errno;
 
-use crate::fs::{Modes, create_dirs, is_absence, rename_into, unique_name};
+use crate::fs::{Modes, create_dirs, is_absence, is_named, lock_if_free, rename_into, unique_name};
 
 /// A directory under a temporary name, locked as long as its writer lives.
 ///
@@ -31,11 +30,14 @@ pub(crate) struct TempDir {
 impl TempDir {
     /// Creates an empty directory in `parent`, which is made if need be.
     pub(crate) fn create(parent: &Path, modes: Modes) -> io::Result<Self> {
-        create_dirs(parent, modes)?;
         loop {
             let path = parent.join(unique_name());
             match fs::create_dir(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    create_dirs(parent, modes)?;
+                    continue;
+                }
                 other => other?,
             }
             // A collector may see the directory before it is locked, and take it for litter.
@@ -44,7 +46,7 @@ impl TempDir {
                 other => other?,
             };
             let temp = Self { file, path };
-            if lock_if_free(&temp.file)? && is_named(&temp.file, &temp.path)? {
+            if lock_if_free(&temp.file).unwrap_or(true) && is_named(&temp.file, &temp.path)? {
                 return Ok(temp);
             }
         }
@@ -69,28 +71,6 @@ impl TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = remove_dir(&self.path);
-    }
-}
-
-/// Takes the exclusive lock of a file or directory; `false` when somebody else has it. Where a file
-/// system knows no locks nobody else can have one, so that counts as taken.
-pub(crate) fn lock_if_free(file: &File) -> io::Result<bool> {
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::INTR) => {}
-            Err(error) => return Ok(error != Errno::WOULDBLOCK),
-            Ok(()) => return Ok(true),
-        }
-    }
-}
-
-/// Whether `path` still leads to the open `file`.
-pub(crate) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
-    let open = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
-        Err(error) if is_absence(&error) => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -135,11 +115,11 @@ pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Notes that a directory was of use, by its modification time.
-pub(crate) fn mark_used(dir: &File) -> io::Result<()> {
+/// Notes that a file or directory was of use, by its modification time, as the kernel has it.
+pub(crate) fn mark_used(file: &File) -> io::Result<()> {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
-    Ok(rustix::fs::futimens(dir, &times)?)
+    Ok(rustix::fs::futimens(file, &times)?)
 }
 
 /// Fills the empty directory `to` with what is in `from`: directories are made, files are hard

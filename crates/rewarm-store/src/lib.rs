@@ -27,6 +27,7 @@ mod blob;
 mod digest;
 mod dirs;
 mod fs;
+mod handout;
 mod layout;
 mod lock;
 mod record;
@@ -36,7 +37,8 @@ mod tree;
 
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
-pub use fs::{LinkKind, Witness, link_or_copy, publish_file};
+pub use fs::Witness;
+pub use handout::{LinkKind, link_or_copy, publish_file};
 pub use lock::Lock;
 pub use record::{Kind, RecordError};
 pub use slot::{PrivateDir, Slot};

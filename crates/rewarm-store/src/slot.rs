@@ -15,8 +15,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::dirs::{TempDir, clone_dir, is_named, mark_used, open_dir};
-use crate::fs::is_absence;
+use crate::dirs::{TempDir, clone_dir, mark_used, open_dir};
+use crate::fs::{is_absence, is_named};
 use crate::layout;
 use crate::store::Store;
 

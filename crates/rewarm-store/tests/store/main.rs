@@ -2,4 +2,8 @@
 //!
 //! One binary for all of it. Processes are this binary, started again with a worker's name.
 
+mod entries;
+mod handout;
 mod slot;
+mod support;
+mod tree;

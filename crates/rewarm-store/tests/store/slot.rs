@@ -6,14 +6,10 @@ use std::path::{Component, Path};
 
 use rewarm_store::{Digest, Slot, Store};
 
+use crate::support::{leftovers, store};
+
 fn in_root(path: &Path) -> bool {
     path.components().filter(|part| matches!(part, Component::Normal(_))).count() == 1
-}
-
-fn store() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = Store::open(&dir.path().join("cache")).expect("an empty directory is a store");
-    (dir, store)
 }
 
 fn publish(slot: &Slot, files: &[(&str, &str)]) {
@@ -24,10 +20,6 @@ fn publish(slot: &Slot, files: &[(&str, &str)]) {
         fs::write(path, text).expect("write");
     }
     private.publish().expect("publish");
-}
-
-fn leftovers(store: &Store) -> usize {
-    fs::read_dir(store.root().join("tmp")).map_or(0, Iterator::count)
 }
 
 #[test]
@@ -46,7 +38,7 @@ fn what_one_run_published_the_next_one_finds() {
     let last = slot.private(in_root).unwrap();
     assert!(!last.path().join("3.12/a.meta.json").exists(), "publishing replaces, it does not add");
     drop(last);
-    assert_eq!(leftovers(&store), 0);
+    assert!(leftovers(&store).is_empty());
 }
 
 #[test]
@@ -96,7 +88,7 @@ fn a_dropped_run_leaves_the_slot_as_it_was() {
     let private = slot.private(in_root).unwrap();
     fs::write(private.path().join("3.12/new"), "new").unwrap();
     drop(private);
-    assert_eq!(leftovers(&store), 0);
+    assert!(leftovers(&store).is_empty());
     let next = slot.private(in_root).unwrap();
     assert!(!next.path().join("3.12/new").exists());
     assert!(next.path().join("3.12/a").exists());
@@ -144,7 +136,7 @@ fn threads_that_seed_and_publish_never_see_a_mixture() {
         }
     });
     check(slot.private(in_root).unwrap().path());
-    assert_eq!(leftovers(&store), 0);
+    assert!(leftovers(&store).is_empty());
 }
 
 #[test]
