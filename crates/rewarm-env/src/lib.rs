@@ -1,1 +1,3 @@
 //! Python environments: what a lock file wants, what is installed, and how to activate it.
+
+pub mod activation;

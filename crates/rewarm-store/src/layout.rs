@@ -11,8 +11,12 @@ use crate::digest::Digest;
 pub(crate) const BLOBS: &str = "blobs-v1";
 /// Directories unpacked from one blob, named by the blob's digest.
 pub(crate) const TREES: &str = "trees-v1";
+/// Directories that are replaced as a whole, by kind.
+pub(crate) const SLOTS: &str = "slots-v1";
 /// Files and directories that a living writer has not published yet.
 pub(crate) const TMP: &str = "tmp";
+/// Downloads under way or broken off: `<key>.data` and `<key>.head`.
+pub(crate) const PARTIAL: &str = "partial-v1";
 /// Files that exist only to be locked.
 pub(crate) const LOCKS: &str = "locks";
 
@@ -21,6 +25,11 @@ pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
 /// The content of [`CACHEDIR_TAG`].
 pub(crate) const CACHEDIR_TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory holds caches of rewarm. Everything in it can be made again.\n";
+
+/// `<root>/slots-v1/<kind>/ab/abcdef…`
+pub(crate) fn slot(root: &Path, kind: &str, key: &Digest) -> PathBuf {
+    sharded(&root.join(SLOTS), kind, key)
+}
 
 /// `<root>/<area>/ab/abcdef…`: two hex digits of fan-out keep directories small.
 pub(crate) fn sharded(root: &Path, area: &str, digest: &Digest) -> PathBuf {

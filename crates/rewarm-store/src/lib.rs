@@ -25,17 +25,24 @@
 
 mod blob;
 mod digest;
+mod dirs;
 mod fs;
+mod handout;
 mod layout;
 mod lock;
+mod partial;
 mod record;
+mod slot;
 mod store;
 mod tree;
 
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
-pub use fs::{LinkKind, Witness, link_or_copy, publish_file};
+pub use fs::Witness;
+pub use handout::{LinkKind, link_or_copy, publish_file};
 pub use lock::Lock;
+pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter};
 pub use record::{Kind, RecordError};
+pub use slot::{PrivateDir, Slot};
 pub use store::{OpenError, Store};
 pub use tree::{Tree, TreeError, TreeFile, TreeWriter};

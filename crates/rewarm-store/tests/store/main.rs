@@ -1,0 +1,9 @@
+//! The store as its users see it: several processes, killed writers, damaged files, full disks.
+//!
+//! One binary for all of it. Processes are this binary, started again with a worker's name.
+
+mod entries;
+mod handout;
+mod slot;
+mod support;
+mod tree;
