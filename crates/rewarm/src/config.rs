@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rewarm_env::activation::{ActivationConfig, TaskDefinition};
 use serde::Deserialize;
 
 use crate::settings::Caller;
@@ -27,9 +28,9 @@ pub(crate) struct File {
     /// Dependency groups to install instead of the lock's default ones.
     pub(crate) groups: Option<Vec<String>>,
     pub(crate) cache: Cache,
-    pub(crate) activation: Activation,
+    pub(crate) activation: ActivationConfig,
     pub(crate) check: Check,
-    pub(crate) tasks: toml::Table,
+    pub(crate) tasks: BTreeMap<String, TaskDefinition>,
     /// Unknown keys, to be warned of: where they stand, and what they are called.
     #[serde(skip)]
     pub(crate) unknown: Vec<String>,
@@ -41,22 +42,6 @@ pub(crate) struct File {
 pub(crate) struct Cache {
     pub(crate) max_size: Option<String>,
     pub(crate) max_age: Option<String>,
-}
-
-/// `[tool.rewarm.activation]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub(crate) struct Activation {
-    /// Dotenv files, relative to the project.
-    pub(crate) env_files: Vec<PathBuf>,
-    /// Variables to set, in this order.
-    pub(crate) env: toml::Table,
-    /// Further files whose change makes the activation stale.
-    pub(crate) watch: Vec<PathBuf>,
-    /// Further variables whose change makes the activation stale.
-    pub(crate) watch_env: Vec<String>,
-    /// Never cache the activation.
-    pub(crate) volatile: bool,
 }
 
 /// `[tool.rewarm.check]`
@@ -100,7 +85,7 @@ const KNOWN: [(&str, &[&str]); 4] = [
 /// Reads a configuration file that is rewarm's own; a missing one is an empty one.
 pub(crate) fn read(path: &Path) -> Result<File, ConfigError> {
     match text(path)? {
-        Some(text) => parse(path, &text, None),
+        Some(text) => parse(path, &text, Place::Whole),
         None => Ok(File::default()),
     }
 }
@@ -110,8 +95,8 @@ pub(crate) fn of_project(root: &Path) -> Result<(File, Vec<PathBuf>), ConfigErro
     let own = root.join("rewarm.toml");
     let pyproject = root.join("pyproject.toml");
     let file = match (text(&own)?, text(&pyproject)?) {
-        (Some(text), _) => parse(&own, &text, None)?,
-        (None, Some(text)) => parse(&pyproject, &text, Some("rewarm"))?,
+        (Some(text), _) => parse(&own, &text, Place::Whole)?,
+        (None, Some(text)) => parse(&pyproject, &text, Place::PyProject)?,
         (None, None) => File::default(),
     };
     Ok((file, vec![own, pyproject]))
@@ -125,36 +110,45 @@ fn text(path: &Path) -> Result<Option<String>, ConfigError> {
     }
 }
 
-/// Parses a whole file, or its `[tool.NAME]` table.
-fn parse(path: &Path, text: &str, tool: Option<&str>) -> Result<File, ConfigError> {
+/// Parses a whole file, or its `[tool.rewarm]` table.
+fn parse(path: &Path, text: &str, place: Place) -> Result<File, ConfigError> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct PyProject {
-        tool: BTreeMap<String, toml::Spanned<toml::Value>>,
+        tool: Tool,
     }
-    let syntax = |error: toml::de::Error| ConfigError::Syntax {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Tool {
+        rewarm: File,
+    }
+    let parsed = match place {
+        Place::Whole => toml::from_str(text),
+        Place::PyProject => toml::from_str(text).map(|project: PyProject| project.tool.rewarm),
+    };
+    let mut file: File = parsed.map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line_of(text, error.span()),
         message: error.message().to_owned(),
-    };
-    let Some(tool) = tool else {
-        let mut file: File = toml::from_str(text).map_err(syntax)?;
-        file.unknown = unknown_keys(path, text, &[]);
-        return Ok(file);
-    };
-    let mut pyproject: PyProject = toml::from_str(text).map_err(syntax)?;
-    let Some(table) = pyproject.tool.remove(tool) else { return Ok(File::default()) };
-    let span = table.span();
-    let mut file: File = table.into_inner().try_into().map_err(|error: toml::de::Error| {
-        let line = line_of(text, error.span().or(Some(span)));
-        ConfigError::Syntax {
-            path: path.to_owned(),
-            line,
-            message: format!("[tool.{tool}]: {}", error.message()),
-        }
     })?;
-    file.unknown = unknown_keys(path, text, &["tool", tool]);
+    file.unknown = unknown_keys(path, text, place.prefix());
     Ok(file)
+}
+
+/// Which part of a file is rewarm's.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Whole,
+    PyProject,
+}
+
+impl Place {
+    fn prefix(self) -> &'static [&'static str] {
+        match self {
+            Self::Whole => &[],
+            Self::PyProject => &["tool", "rewarm"],
+        }
+    }
 }
 
 /// Warnings for the keys below `prefix` that no rewarm of this version reads.
@@ -248,7 +242,7 @@ mod tests {
     fn unknown_keys_are_named_with_their_line() {
         let text = "[tool.rewarm]\nfoo = 1\n[tool.rewarm.cache]\nmax-size = '1GB'\nbar = 2\n\
                     [tool.other]\nbaz = 3\n";
-        let file = parse(Path::new("p.toml"), text, Some("rewarm")).unwrap();
+        let file = parse(Path::new("p.toml"), text, Place::PyProject).unwrap();
         assert_eq!(file.cache.max_size.as_deref(), Some("1GB"));
         assert_eq!(
             file.unknown,
@@ -262,7 +256,7 @@ mod tests {
     #[test]
     fn a_wrong_type_is_an_error_with_file_and_line() {
         let text = "\n\n[tool.rewarm]\nextras = 1\n";
-        let error = parse(Path::new("p.toml"), text, Some("rewarm")).unwrap_err().to_string();
+        let error = parse(Path::new("p.toml"), text, Place::PyProject).unwrap_err().to_string();
         assert!(error.starts_with("`p.toml`, line "), "{error}");
         assert!(error.contains("extras") || error.contains("sequence"), "{error}");
     }
