@@ -116,10 +116,10 @@ pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Notes that a file or directory was of use, by its modification time, as the kernel has it.
-pub(crate) fn mark_used(file: &File) -> io::Result<()> {
+pub(crate) fn mark_used(path: &Path) -> io::Result<()> {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
-    Ok(rustix::fs::futimens(file, &times)?)
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Fills the empty directory `to` with what is in `from`: directories are made, files are hard

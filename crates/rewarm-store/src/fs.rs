@@ -216,6 +216,11 @@ impl TempFile {
         }
     }
 
+    /// Leaves the file where it is, as if its writer had died.
+    pub(crate) fn abandon(mut self) {
+        self.published = true;
+    }
+
     /// Gives the file its name, replacing what had it.
     pub(crate) fn publish(mut self, target: &Path, modes: Modes) -> io::Result<()> {
         rename_into(&self.path, target, modes)?;

@@ -19,6 +19,24 @@ pub(crate) const TMP: &str = "tmp";
 pub(crate) const PARTIAL: &str = "partial-v1";
 /// Files that exist only to be locked.
 pub(crate) const LOCKS: &str = "locks";
+/// Files that name what living processes use.
+pub(crate) const LEASES: &str = "leases";
+/// Downloads that were cut off, `<key>.<whatever>`.
+pub(crate) const PARTIAL: &str = "partial-v1";
+/// The lock that guards a partial download goes by this purpose and the download's key.
+pub(crate) const PARTIAL_LOCK: &str = "flight";
+/// A file whose modification time says when the store was last swept in passing.
+pub(crate) const SWEPT: &str = "swept";
+
+/// Held shared while a lease is taken, exclusively while a sweeper removes a few entries.
+pub(crate) fn gate(root: &Path) -> PathBuf {
+    root.join(LOCKS).join("gate")
+}
+
+/// Held exclusively by a sweeper from start to end, shared while a lease is given up.
+pub(crate) fn sweep_lock(root: &Path) -> PathBuf {
+    root.join(LOCKS).join("sweep")
+}
 
 /// Marks the directory as a cache for backup programs (<https://bford.info/cachedir/>).
 pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
@@ -45,4 +63,11 @@ pub(crate) fn sharded(root: &Path, area: &str, digest: &Digest) -> PathBuf {
 /// The directory of one kind of record in one format version, for example `http-v1`.
 pub(crate) fn kind_dir(name: &str, version: u16) -> String {
     format!("{name}-v{version}")
+}
+
+/// The parts of a name like `http-v1`; `None` if it is none.
+pub(crate) fn parse_area(name: &str) -> Option<(&str, u16)> {
+    let (kind, version) = name.rsplit_once("-v")?;
+    let is_plain = !kind.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    Some((kind, version.parse().ok().filter(|_| is_plain)?))
 }

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::fs::{Modes, is_linked, open_lock_file};
+use crate::fs::{
+    Modes, is_absence, is_linked, is_named, lock_if_free, open_lock_file, remove_if_present,
+};
 
 /// A held lock; dropping it releases.
 #[derive(Debug)]
@@ -31,6 +33,38 @@ impl Lock {
     /// Takes the exclusive lock if nobody holds it; `None` when somebody does.
     pub(crate) fn try_exclusive(path: &Path, modes: Modes) -> io::Result<Option<Self>> {
         Self::attempt(path, modes, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Takes a shared lock if nobody holds it exclusively; `None` when somebody does.
+    pub(crate) fn try_shared(path: &Path, modes: Modes) -> io::Result<Option<Self>> {
+        Self::attempt(path, modes, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Whether nobody holds the lock at this moment. Makes no file.
+    pub(crate) fn is_free(path: &Path) -> io::Result<bool> {
+        match File::open(path) {
+            Ok(file) => lock_if_free(&file),
+            Err(error) if is_absence(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the file of the lock if nobody holds it. Says whether it is gone.
+    pub(crate) fn remove_if_free(path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Err(error) if is_absence(&error) => return Ok(true),
+            other => other?,
+        };
+        if !lock_if_free(&file)? {
+            return Ok(false);
+        }
+        Self { file }.discard(path).map(|()| true)
+    }
+
+    /// Removes the file of this held lock and releases it. Whoever waits for it notices that it
+    /// has no name any more, and makes a new one.
+    pub(crate) fn discard(self, path: &Path) -> io::Result<()> {
+        if is_named(&self.file, path)? { remove_if_present(path) } else { Ok(()) }
     }
 
     fn attempt(path: &Path, modes: Modes, operation: FlockOperation) -> io::Result<Option<Self>> {

@@ -27,6 +27,22 @@ pub trait Kind: Serialize + DeserializeOwned {
     }
 }
 
+/// One format of one kind of record, by name. Which of them a program knows is for it to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Format {
+    /// [`Kind::NAME`].
+    pub name: &'static str,
+    /// [`Kind::VERSION`].
+    pub version: u16,
+}
+
+impl Format {
+    /// The format of `K`.
+    pub fn of<K: Kind>() -> Self {
+        Self { name: K::NAME, version: K::VERSION }
+    }
+}
+
 /// A record that could not be written. Costs speed, never the command.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write `{}`", path.display())]
@@ -70,12 +86,16 @@ pub(crate) struct Envelope<'a> {
     pub(crate) kind: &'a str,
     pub(crate) version: u16,
     pub(crate) key: Digest,
-    #[expect(dead_code, reason = "for whoever follows references without knowing the kind")]
     pub(crate) references: Vec<Digest>,
     pub(crate) payload: &'a [u8],
 }
 
 impl<'a> Envelope<'a> {
+    /// Whether a file that starts so may be a record at all.
+    pub(crate) fn may_start_with(head: &[u8]) -> bool {
+        head.starts_with(MAGIC)
+    }
+
     /// `None` if the bytes are not exactly one undamaged record.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
@@ -97,6 +117,17 @@ impl<'a> Envelope<'a> {
             .collect();
         Some(Self { kind, version, key, references, payload: rest })
     }
+
+    /// The value, if this is a record of that kind.
+    pub(crate) fn decode<K: Kind>(&self) -> Option<K> {
+        if (self.kind, self.version) != (K::NAME, K::VERSION) {
+            return None;
+        }
+        match postcard::take_from_bytes(self.payload) {
+            Ok((value, [])) => Some(value),
+            _ => None,
+        }
+    }
 }
 
 /// The first `count` bytes, which are taken off.
@@ -108,14 +139,7 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 
 /// Reads one record file back; `None` if it is damaged or not the one that belongs there.
 pub(crate) fn decode<K: Kind>(key: &Digest, bytes: &[u8]) -> Option<K> {
-    let envelope = Envelope::parse(bytes)?;
-    if (envelope.kind, envelope.version, envelope.key) != (K::NAME, K::VERSION, *key) {
-        return None;
-    }
-    match postcard::take_from_bytes(envelope.payload) {
-        Ok((value, [])) => Some(value),
-        _ => None,
-    }
+    Envelope::parse(bytes).filter(|envelope| envelope.key == *key)?.decode()
 }
 
 #[cfg(test)]

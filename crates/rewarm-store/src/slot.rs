@@ -70,7 +70,7 @@ impl Slot {
     fn seed(&self, dir: &TempDir, copy: &impl Fn(&Path) -> bool) -> io::Result<bool> {
         let Some((path, from)) = self.open()? else { return Ok(true) };
         if path.starts_with(self.store.root()) {
-            let _ = mark_used(&from);
+            let _ = mark_used(&path);
         }
         match clone_dir(&from, dir.file(), Path::new(""), copy) {
             Ok(()) => is_named(&from, &path),
@@ -114,7 +114,7 @@ impl PrivateDir {
         let Self { slot, dir } = self;
         let target = layout::slot(slot.store.root(), slot.kind, &slot.key);
         let lock = slot.store.lock(&slot.lock_purpose(), &slot.key)?;
-        mark_used(dir.file())?;
+        mark_used(dir.path())?;
         let replaced = dir.publish(&target, slot.store.modes())?;
         drop(lock);
         drop(replaced);

@@ -122,6 +122,10 @@ impl Store {
         std::iter::once(self.root()).chain(self.inner.lower.as_deref())
     }
 
+    pub(crate) fn has_lower(&self) -> bool {
+        self.inner.lower.is_some()
+    }
+
     pub(crate) fn tmp_dir(&self) -> PathBuf {
         self.root().join(layout::TMP)
     }
@@ -256,7 +260,7 @@ impl Store {
         let is_recent = now.duration_since(modified).is_ok_and(|age| age < USE_GRANULARITY);
         if !is_recent && let Ok(file) = File::options().write(true).open(&path) {
             // Of a file that belongs to another user of the group, only the kernel's time can be set.
-            let _ = file.set_modified(now).or_else(|_| mark_used(&file));
+            let _ = file.set_modified(now).or_else(|_| mark_used(&path));
         }
     }
 
@@ -280,7 +284,7 @@ impl Store {
         Lock::try_exclusive(&self.lock_path(purpose, key), self.inner.modes)
     }
 
-    fn lock_path(&self, purpose: &str, key: &Digest) -> PathBuf {
+    pub(crate) fn lock_path(&self, purpose: &str, key: &Digest) -> PathBuf {
         self.root().join(layout::LOCKS).join(format!("{purpose}-{key}"))
     }
 }

@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::dirs::{mark_used, remove_dir, swap_into};
-use crate::fs::{Witness, create_dirs};
+use crate::fs::{Witness, create_dirs, is_absence, rename_into, unique_name};
 use crate::layout;
 use crate::lock::Lock;
-use crate::record::Kind;
+use crate::record::{Envelope, Kind};
 use crate::store::Store;
 
 /// One file of a tree.
@@ -49,6 +49,14 @@ impl Kind for Manifest {
 
     fn references(&self) -> Vec<Digest> {
         vec![self.source]
+    }
+}
+
+impl Manifest {
+    /// Bytes of all files, if that envelope holds the record of a tree.
+    pub(crate) fn size(envelope: &Envelope<'_>) -> Option<u64> {
+        let manifest: Self = envelope.decode()?;
+        Some(manifest.files.iter().map(TreeFile::size).sum())
     }
 }
 
@@ -127,10 +135,8 @@ impl Store {
         let (root, manifest) = self.read_at::<Manifest>(source)?;
         let path = layout::sharded(root, layout::TREES, source);
         if is_whole(&path, &manifest) {
-            if root == self.root()
-                && let Ok(file) = File::options().write(true).open(self.manifest_path(source))
-            {
-                let _ = mark_used(&file);
+            if root == self.root() {
+                let _ = mark_used(&path);
             }
             return Some(Tree { path, files: manifest.files });
         }
@@ -139,10 +145,6 @@ impl Store {
             let _ = self.forget_damaged(source);
         }
         None
-    }
-
-    pub(crate) fn manifest_path(&self, source: &Digest) -> PathBuf {
-        self.record_path::<Manifest>(source)
     }
 
     /// Under the tree's lock: another process may have replaced the tree since it was looked at.
@@ -169,6 +171,30 @@ impl Store {
         create_dirs(&self.tmp_dir(), self.modes()).map_err(error)?;
         fs::create_dir(&dir).map_err(error)?;
         Ok(Ok(TreeWriter { store: self.clone(), source: *source, dir, _lock: lock }))
+    }
+
+    /// Takes a tree out of the store, record first, and gives the directory that is now to be
+    /// removed. The caller holds the tree's lock.
+    pub(crate) fn detach_tree(&self, source: &Digest) -> io::Result<Option<PathBuf>> {
+        self.remove::<Manifest>(source)?;
+        self.detach_dir(&layout::sharded(self.root(), layout::TREES, source))
+    }
+
+    /// Gives a directory of the store a temporary name.
+    pub(crate) fn detach_dir(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let aside = self.tmp_dir().join(unique_name());
+        match fs::symlink_metadata(path).and_then(|_| rename_into(path, &aside, self.modes())) {
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Some(aside)),
+        }
+    }
+}
+
+impl TreeFile {
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.witness.size
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod entries;
 mod handout;
+mod plan;
 mod slot;
 mod support;
+mod sweep;
 mod tree;
