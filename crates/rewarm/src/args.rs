@@ -92,7 +92,7 @@ pub(crate) struct Selection {
     pub(crate) group: Vec<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Install {
     #[command(flatten)]
     pub(crate) selection: Selection,
@@ -102,6 +102,9 @@ pub(crate) struct Install {
     /// Create the environment with this interpreter, given as a path, a name or a version
     #[arg(short, long, value_name = "PYTHON")]
     pub(crate) python: Option<String>,
+    /// Install every package again
+    #[arg(long)]
+    pub(crate) reinstall: bool,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -8,10 +8,11 @@ use std::cell::OnceCell;
 use std::future::Future;
 use std::time::SystemTime;
 
-use rewarm_http::{Client, ClientConfig, Clock};
-use rewarm_store::Store;
+use rewarm_http::{Client, Clock};
+use rewarm_store::{Limits, Store};
 
 use crate::error::Failure;
+use crate::{formats, network};
 use crate::settings::Settings;
 use crate::ui::Ui;
 
@@ -68,12 +69,28 @@ impl<'a> Context<'a> {
         Ok(store)
     }
 
+    /// How much the cache may hold.
+    pub(crate) fn limits(&self) -> Limits {
+        let max_bytes = Some(self.settings.max_size);
+        Limits { max_bytes, max_age: self.settings.max_age, ..Limits::default() }
+    }
+
+    /// Keeps the cache within its bounds; once a day, and never the command's concern.
+    pub(crate) fn sweep_in_passing(&self) {
+        if let Some(store) = self.store.get()
+            && let Some(report) = store.sweep_in_passing(&formats::known(), &self.limits(), now())
+        {
+            let total = report.total();
+            self.ui.detail(&format!("swept {} entries, {} bytes", total.entries, total.bytes));
+        }
+    }
+
     /// The HTTP cache.
     pub(crate) fn client(&self) -> Result<&Client, Failure> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let config = client_config(&self.settings);
+        let config = network::client_config(&self.settings, std::env::temp_dir());
         let client = Client::new(self.store()?.clone(), config, Clock::new(now));
         Ok(self.client.get_or_init(|| client))
     }
@@ -83,9 +100,4 @@ impl<'a> Context<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(runtime.map_err(Failure::world)?.block_on(future))
     }
-}
-
-fn client_config(settings: &Settings) -> ClientConfig {
-    let caller = &settings.caller;
-    ClientConfig { offline: settings.offline, ..ClientConfig::default() }
 }
