@@ -38,6 +38,7 @@ mod record;
 mod slot;
 mod store;
 mod tree;
+mod verify;
 
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
@@ -54,3 +55,4 @@ pub use record::{Format, Kind, RecordError};
 pub use slot::{PrivateDir, Slot};
 pub use store::{OpenError, Store};
 pub use tree::{Tree, TreeError, TreeFile, TreeWriter};
+pub use verify::{Verdict, VerifyItem, VerifyReport};

@@ -9,3 +9,4 @@ mod slot;
 mod support;
 mod sweep;
 mod tree;
+mod verify;
