@@ -8,4 +8,5 @@
     reason = "a test harness hands a little of its own environment on"
 )]
 
+pub mod packages;
 pub mod sandbox;
