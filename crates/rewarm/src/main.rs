@@ -9,7 +9,9 @@ mod config;
 mod context;
 mod environment;
 mod error;
+mod formats;
 mod hot;
+mod network;
 mod settings;
 mod ui;
 

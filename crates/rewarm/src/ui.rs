@@ -87,6 +87,11 @@ impl Ui {
         }
     }
 
+    /// An answer that was asked for; told even to those who want errors only.
+    pub(crate) fn explain(&self, text: &str) {
+        self.line(text);
+    }
+
     /// Something the user may want to mend; the command goes on.
     pub(crate) fn warn(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {

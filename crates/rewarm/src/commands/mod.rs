@@ -1,6 +1,6 @@
 //! One file per command. Each reads its arguments, calls the libraries, and says what happened.
 
-mod cache;
+pub(crate) mod cache;
 mod check;
 mod clean;
 mod fetch;
