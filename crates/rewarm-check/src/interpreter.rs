@@ -29,7 +29,7 @@ pub(crate) struct Interpreter {
 }
 
 impl Kind for Interpreter {
-    const NAME: &'static str = "interpreter";
+    const NAME: &'static str = "check-interpreter";
     const VERSION: u16 = 1;
 }
 

@@ -14,6 +14,7 @@
 mod arguments;
 mod configuration;
 mod environment;
+mod formats;
 mod interpreter;
 mod key;
 mod listing;
@@ -24,5 +25,6 @@ mod request;
 mod run;
 mod witness;
 
+pub use formats::{describe, formats};
 pub use replay::check;
 pub use request::{CheckError, Event, Report, Request, Reuse, Timing};

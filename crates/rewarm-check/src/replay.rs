@@ -19,15 +19,15 @@ use crate::witness::Table;
 
 /// Answers under one first key, the latest first. They differ by what they were observed to read.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Answers {
-    answers: Vec<Answer>,
+pub(crate) struct Answers {
+    pub(crate) answers: Vec<Answer>,
 }
 
 /// One answer of mypy.
 #[derive(Debug, Serialize, Deserialize)]
-struct Answer {
+pub(crate) struct Answer {
     inputs: Inputs,
-    stdout: Vec<u8>,
+    pub(crate) stdout: Vec<u8>,
     stderr: Vec<u8>,
     exit_code: u8,
 }
@@ -42,7 +42,7 @@ const ANSWERS: usize = 4;
 
 /// The facets of the last run of a request in this checkout, to say what differs.
 #[derive(Debug, Serialize, Deserialize)]
-struct Trace {
+pub(crate) struct Trace {
     facets: Vec<Facet>,
 }
 

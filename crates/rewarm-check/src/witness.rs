@@ -25,7 +25,7 @@ struct Known {
 
 /// The table as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
-struct Stored {
+pub(crate) struct Stored {
     entries: Vec<(Place, Known)>,
 }
 

@@ -18,7 +18,7 @@ pub const PROJECT_MARKERS: &[&str] =
     &["pixi.toml", "rewarm.toml", "pyproject.toml", "pylock.toml", "requirements.txt"];
 
 /// Lock files in the order in which they are preferred.
-const LOCK_FILES: &[(&str, LockFormat)] = &[("pylock.toml", LockFormat::Pylock)];
+pub const LOCK_FILES: &[(&str, LockFormat)] = &[("pylock.toml", LockFormat::Pylock)];
 
 /// A project that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,8 +21,6 @@ pub(crate) const PARTIAL: &str = "partial-v1";
 pub(crate) const LOCKS: &str = "locks";
 /// Files that name what living processes use.
 pub(crate) const LEASES: &str = "leases";
-/// Downloads that were cut off, `<key>.<whatever>`.
-pub(crate) const PARTIAL: &str = "partial-v1";
 /// The lock that guards a partial download goes by this purpose and the download's key.
 pub(crate) const PARTIAL_LOCK: &str = "flight";
 /// A file whose modification time says when the store was last swept in passing.

@@ -26,6 +26,7 @@
 mod blob;
 mod digest;
 mod dirs;
+mod formats;
 mod fs;
 mod gc;
 mod handout;
@@ -42,6 +43,7 @@ mod verify;
 
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
+pub use formats::{describe, formats};
 pub use fs::Witness;
 pub use gc::{Count, GcPlan, Limits, Reason, Removal, SweepReport, Target};
 pub use handout::{LinkKind, link_or_copy, publish_file};

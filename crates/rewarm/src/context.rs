@@ -12,9 +12,9 @@ use rewarm_http::{Client, Clock};
 use rewarm_store::{Limits, Store};
 
 use crate::error::Failure;
-use crate::{formats, network};
 use crate::settings::Settings;
 use crate::ui::Ui;
+use crate::{formats, network};
 
 /// Everything around a command.
 pub(crate) struct Context<'a> {

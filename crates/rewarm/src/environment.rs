@@ -82,7 +82,7 @@ impl Workspace {
         let mut observed = self.observed.clone();
         let mut paths = vec![self.prefix.join("pyvenv.cfg"), self.prefix.join(STATE_FILE)];
         if let Some(project) = &self.project {
-            paths.extend(rewarm_env::LOCK_NAMES.iter().map(|name| project.root.join(name)));
+            paths.extend(rewarm_env::LOCK_FILES.iter().map(|(name, _)| project.root.join(name)));
         }
         paths.extend(site_packages(&self.prefix));
         for path in paths {
@@ -212,7 +212,8 @@ fn no_lock(workspace: &Workspace) -> Result<(), Failure> {
     if workspace.prefix.join("bin/python").exists() {
         return Ok(());
     }
-    let text = format!("there is no environment and no lock file in `{}`", workspace.root.display());
+    let text =
+        format!("there is no environment and no lock file in `{}`", workspace.root.display());
     Err(Failure::usage(text)
         .hint("make a lock file: `uv lock`, or `uv pip compile --format pylock.toml -o pylock.toml …`")
         .hint("or make an environment: `python3 -m venv .venv`; rewarm uses it as it is"))
@@ -233,10 +234,8 @@ pub(crate) fn plan(
     };
     let mut pages = Vec::new();
     for base in bases {
-        let wanted: Vec<_> = queries
-            .iter()
-            .map(|project| (project, page_url(&base, project.as_ref())))
-            .collect();
+        let wanted: Vec<_> =
+            queries.iter().map(|project| (project, page_url(&base, project.as_ref()))).collect();
         let requests: Result<Vec<Request>, Failure> =
             wanted.iter().map(|(_, url)| page_request(url)).collect();
         let fetched = network::fetch_all(context, "Reading the index", None, requests?)?;

@@ -8,10 +8,10 @@ use rewarm_store::{Format, RecordInfo, Store};
 /// Every format that this version reads.
 pub(crate) fn known() -> Vec<Format> {
     [
-        rewarm_store::FORMATS.as_slice(),
-        rewarm_http::FORMATS.as_slice(),
-        rewarm_env::FORMATS.as_slice(),
-        rewarm_check::FORMATS.as_slice(),
+        rewarm_store::formats().as_slice(),
+        rewarm_http::formats().as_slice(),
+        rewarm_env::formats().as_slice(),
+        rewarm_check::formats().as_slice(),
     ]
     .concat()
 }
@@ -19,7 +19,8 @@ pub(crate) fn known() -> Vec<Format> {
 /// What a record is about, in words; its key where nothing better is known.
 pub(crate) fn describe(store: &Store, record: &RecordInfo) -> String {
     let named = match record.is_known {
-        true => rewarm_http::describe(store, record)
+        true => rewarm_store::describe(store, record)
+            .or_else(|| rewarm_http::describe(store, record))
             .or_else(|| rewarm_env::describe(store, record))
             .or_else(|| rewarm_check::describe(store, record)),
         false => None,

@@ -23,8 +23,9 @@ pub use delta::{Change, Delta, List, Op, Variables, changes, variables};
 pub use hook::{HookError, Shell, UnknownShell, hook, hook_json};
 pub use input::{Difference, How, Input, Observed, Seen, Situation, Still, check};
 pub use lookup::{Hit, Miss, lookup};
-pub use record::{Activation, SaveError, Scope, save};
+pub use record::{Activation, SaveError, Scope, forget, save};
 pub use task::{Command, CommandText, Step, Task, TaskDefinition, TaskError, TaskTable};
 pub use venv::{ActivateError, activate};
 
 pub(crate) use lookup::facts;
+pub(crate) use record::ActivationRecord;

@@ -146,3 +146,7 @@ pub fn save(store: &Store, activation: &Activation) -> Result<(), SaveError> {
     record.activations.truncate(MAX_ENTRIES);
     Ok(store.write(&key, &record)?)
 }
+/// Drops what is kept for all callers of an environment.
+pub fn forget(store: &Store, scope: &Scope) -> io::Result<()> {
+    store.remove::<ActivationRecord>(&scope.key())
+}

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
-use rewarm_store::{Inventory, Limits, RecordInfo, Store};
+use rewarm_store::{Inventory, Limits, RecordInfo, Store, Verdict, VerifyItem};
 use serde_json::json;
 
 use crate::args::{Cache, Filter, Prune};
@@ -73,7 +73,8 @@ fn info(context: &Context) -> Outcome {
     }
     for area in &found.others {
         let (name, entries) = (&area.name, area.entries);
-        text += &format!("  {name:<16} {entries:>8}  {:>10}  another version's\n", size(area.bytes));
+        text +=
+            &format!("  {name:<16} {entries:>8}  {:>10}  another version's\n", size(area.bytes));
     }
     let bound = size(context.settings.max_size);
     text += &format!("  {:<16} {:>8}  {:>10}  of at most {bound}\n", "all", "", size(bytes));
@@ -86,9 +87,10 @@ fn matching<'f>(
     found: &'f Inventory,
     filter: &Filter,
 ) -> Vec<(&'f RecordInfo, String)> {
-    let kinds = found.records.iter().filter(|record| {
-        filter.kind.as_deref().is_none_or(|kind| kind == record.kind)
-    });
+    let kinds = found
+        .records
+        .iter()
+        .filter(|record| filter.kind.as_deref().is_none_or(|kind| kind == record.kind));
     let named = kinds.map(|record| (record, formats::describe(store, record)));
     let mut named: Vec<_> = named
         .filter(|(record, name)| {
@@ -176,7 +178,8 @@ fn prune(context: &Context, args: &Prune) -> Outcome {
         let plan = plan.map_err(|error| unreadable(context, error))?;
         let mut text = String::new();
         for ((kind, reason), count) in plan.totals() {
-            text += &format!("{kind:<16} {:>8} {:>10}  {reason}\n", count.entries, size(count.bytes));
+            text +=
+                &format!("{kind:<16} {:>8} {:>10}  {reason}\n", count.entries, size(count.bytes));
         }
         text += &format!("{} would stay\n", size(plan.kept_bytes));
         return print(text.as_bytes());
@@ -231,7 +234,8 @@ fn confirmed(context: &Context) -> Result<bool, Failure> {
 
 fn verify(context: &Context) -> Outcome {
     let store = context.store()?;
-    let items = store.verify_items().map_err(|error| unreadable(context, error))?;
+    let items =
+        store.verify_items(&formats::known()).map_err(|error| unreadable(context, error))?;
     let bar = context.ui.count("verifying", items.len());
     let mut damaged: Vec<String> = items
         .par_iter()
@@ -239,9 +243,9 @@ fn verify(context: &Context) -> Outcome {
             let sound = store.verify_item(item);
             bar.advance(1);
             match sound {
-                Ok(true) => None,
-                Ok(false) => Some(format!("{item}")),
-                Err(error) => Some(format!("{item}: {error}")),
+                Ok(Verdict::Sound | Verdict::Gone) => None,
+                Ok(Verdict::Damaged) => Some(item_text(item)),
+                Err(error) => Some(format!("{}: {error}", item_text(item))),
             }
         })
         .collect();
@@ -252,6 +256,15 @@ fn verify(context: &Context) -> Outcome {
     let checked = entry_count(items.len() as u64);
     context.ui.note(&format!("verified {checked}, dropped {} damaged", damaged.len()));
     Ok(ExitCode::from(u8::from(!damaged.is_empty())))
+}
+
+fn item_text(item: &VerifyItem) -> String {
+    match item {
+        VerifyItem::Blob(blob) => format!("blob sha256:{}", blob.digest),
+        VerifyItem::Tree(tree) => format!("tree of sha256:{}", tree.digest),
+        VerifyItem::Record(record) => format!("{} record {}", record.kind, record.key),
+        VerifyItem::DamagedRecord(stray) => format!("record at `{}`", stray.path.display()),
+    }
 }
 
 fn entry_count(count: u64) -> String {

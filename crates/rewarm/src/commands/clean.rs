@@ -13,8 +13,7 @@ use crate::error::{Failure, Outcome};
 pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
     let workspace = Workspace::find(context)?;
     for clean_env in [false, true] {
-        let scope =
-            Scope { workspace_root: &workspace.root, environment: "default", clean_env };
+        let scope = Scope { workspace_root: &workspace.root, environment: "default", clean_env };
         activation::forget(context.store()?, &scope)?;
     }
     if args.activation {

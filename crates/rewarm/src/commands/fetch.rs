@@ -87,7 +87,11 @@ fn show(context: &Context, bar: &Progress<'_>, event: &Event<'_>) {
 }
 
 /// Puts the body where it was asked for; what was there stays until the new file is whole.
-fn place(context: &Context, fetched: &Fetched, path: PathBuf) -> Result<(PathBuf, Placed), Failure> {
+fn place(
+    context: &Context,
+    fetched: &Fetched,
+    path: PathBuf,
+) -> Result<(PathBuf, Placed), Failure> {
     let absolute = context.settings.caller.cwd.join(&path);
     let place = || match &fetched.content {
         Content::Stored(blob) => {

@@ -41,11 +41,7 @@ fn as_json(workspace: &Workspace, installed: &Installed) -> serde_json::Value {
     })
 }
 
-fn dry_run(
-    context: &Context<'_>,
-    workspace: &Workspace,
-    options: &rewarm_env::Options,
-) -> Outcome {
+fn dry_run(context: &Context<'_>, workspace: &Workspace, options: &rewarm_env::Options) -> Outcome {
     let nothing = || {
         context.ui.note("nothing to do: the environment matches the lock file");
         Ok(ExitCode::SUCCESS)
