@@ -37,7 +37,7 @@ pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use fs::{LinkKind, Witness, link_or_copy, publish_file};
 pub use lock::Lock;
-pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter};
+pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter, Uncommitted};
 pub use record::{Kind, RecordError};
 pub use store::{OpenError, Store};
 pub use tree::{Tree, TreeError, TreeFile, TreeWriter};
