@@ -52,7 +52,7 @@ pub use inventory::{
 };
 pub use lease::Lease;
 pub use lock::Lock;
-pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter};
+pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter, Uncommitted};
 pub use record::{Format, Kind, RecordError};
 pub use slot::{PrivateDir, Slot};
 pub use store::{OpenError, Store};

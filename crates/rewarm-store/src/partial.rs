@@ -86,6 +86,15 @@ pub struct Landed {
     pub flight: Flight,
 }
 
+/// A download that did not become a blob.
+#[derive(Debug)]
+pub struct Uncommitted {
+    /// Why not.
+    pub error: CommitError,
+    /// What came, if it is right and only could not be published.
+    pub data: Option<Box<PartialWriter>>,
+}
+
 /// Somebody else's download, seen while it grows.
 #[derive(Debug)]
 pub struct PartialView<K> {
@@ -251,6 +260,11 @@ impl PartialWriter {
         self.hasher.0.clone().finish()
     }
 
+    /// The state of the hasher after the bytes taken so far.
+    pub fn hasher(&self) -> Hasher {
+        self.hasher.0.clone()
+    }
+
     /// Reads back what was taken.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -269,12 +283,13 @@ impl PartialWriter {
     /// Publishes the data as a blob, if it is the one that was `expected`; otherwise drops it.
     ///
     /// A blob that is there already is replaced: the bytes at hand are known to be right.
-    pub fn commit(mut self, expected: Option<&Digest>) -> Result<Landed, CommitError> {
+    pub fn commit(mut self, expected: Option<&Digest>) -> Result<Landed, Uncommitted> {
         let digest = self.digest();
         let flight = self.flight.take().expect("a writer holds its flight until it is consumed");
         if let Some(&expected) = expected.filter(|expected| **expected != digest) {
             let _ = flight.discard();
-            return Err(CommitError::WrongDigest { expected, actual: digest });
+            let error = CommitError::WrongDigest { expected, actual: digest };
+            return Err(Uncommitted { error, data: None });
         }
         let path = layout::sharded(flight.store.root(), layout::BLOBS, &digest);
         let publish = || {
@@ -291,8 +306,11 @@ impl PartialWriter {
         match publish() {
             Ok(witness) => Ok(Landed { blob: Blob { digest, size: self.size }, witness, flight }),
             Err(source) => {
-                let _ = flight.discard();
-                Err(CommitError::Io { path, source })
+                self.flight = Some(flight);
+                Err(Uncommitted {
+                    error: CommitError::Io { path, source },
+                    data: Some(Box::new(self)),
+                })
             }
         }
     }
@@ -302,12 +320,6 @@ impl PartialWriter {
         let flight = self.flight.take().expect("a writer holds its flight until it is consumed");
         let _ = flight.discard();
         flight
-    }
-
-    /// Makes the bytes taken so far a prefix to build upon, and gives the flight back.
-    pub fn pause(mut self) -> io::Result<Flight> {
-        self.checkpoint()?;
-        Ok(self.flight.take().expect("a writer holds its flight until it is consumed"))
     }
 
     fn checkpoint(&mut self) -> io::Result<()> {
@@ -376,7 +388,7 @@ mod tests {
         let hasher = leftover.verify()?.expect("the prefix is sound");
         let mut writer = flight.resume(leftover, hasher)?;
         writer.write(b"world")?;
-        let landed = writer.commit(Some(&Digest::of("hello world")))?;
+        let landed = writer.commit(Some(&Digest::of("hello world"))).map_err(|u| u.error)?;
         assert_eq!(landed.blob.size, 11);
         assert!(store.verify_blob(&landed.blob.digest)?);
         assert_eq!(fs::read_dir(store.root().join(layout::PARTIAL))?.count(), 0);
@@ -406,7 +418,8 @@ mod tests {
         let mut writer = flight(&store, &key).start(&Note(String::new()))?;
         writer.write(b"hello")?;
         let result = writer.commit(Some(&Digest::of("other")));
-        assert!(matches!(result, Err(CommitError::WrongDigest { .. })));
+        let error = result.err().map(|uncommitted| uncommitted.error);
+        assert!(matches!(error, Some(CommitError::WrongDigest { .. })));
         assert!(store.blob_path(&Digest::of("hello")).is_none());
         assert!(flight(&store, &key).leftover::<Note>()?.is_none());
         Ok(())
@@ -423,7 +436,7 @@ mod tests {
         let mut buffer = [0; 8];
         assert_eq!((view.head.0.as_str(), view.read_at(&mut buffer, 1)?), ("n", 2));
         assert!(view.is_current(&store, &key)?);
-        let landed = writer.commit(None)?;
+        let landed = writer.commit(None).map_err(|uncommitted| uncommitted.error)?;
         assert!(!view.is_current(&store, &key)?);
         assert!(store.try_flight(&key)?.is_none());
         drop(landed);

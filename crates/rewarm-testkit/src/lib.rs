@@ -10,3 +10,4 @@
 
 pub mod packages;
 pub mod sandbox;
+pub mod server;
