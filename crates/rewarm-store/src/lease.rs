@@ -36,10 +36,9 @@ impl Store {
     /// Fails where the store cannot be written; what cannot be written is not swept either.
     pub fn lease(&self, digests: impl IntoIterator<Item = Digest>) -> io::Result<Lease> {
         let _gate = Lock::shared(&layout::gate(self.root()), self.modes())?;
-        let file = TempFile::create(&self.root().join(layout::LEASES), self.modes())?;
-        let mut lease = Lease { store: self.clone(), file: Some(file) };
-        lease.append(digests)?;
-        Ok(lease)
+        let mut file = TempFile::create(&self.root().join(layout::LEASES), self.modes())?;
+        append(&mut file, digests)?;
+        Ok(Lease { store: self.clone(), file: Some(file) })
     }
 
     /// Every digest that a lease names, also one that ended a moment ago.
@@ -79,14 +78,13 @@ impl Lease {
     /// Names more digests. Look for the entries after that.
     pub fn extend(&mut self, digests: impl IntoIterator<Item = Digest>) -> io::Result<()> {
         let _gate = Lock::shared(&layout::gate(self.store.root()), self.store.modes())?;
-        self.append(digests)
+        append(self.file.as_mut().expect("there until the lease is dropped"), digests)
     }
+}
 
-    fn append(&mut self, digests: impl IntoIterator<Item = Digest>) -> io::Result<()> {
-        let text: String = digests.into_iter().map(|digest| format!("{digest}\n")).collect();
-        let file = self.file.as_mut().expect("the file is there until the lease is dropped");
-        file.file.write_all(text.as_bytes())
-    }
+fn append(file: &mut TempFile, digests: impl IntoIterator<Item = Digest>) -> io::Result<()> {
+    let text: String = digests.into_iter().map(|digest| format!("{digest}\n")).collect();
+    file.file.write_all(text.as_bytes())
 }
 
 impl Drop for Lease {

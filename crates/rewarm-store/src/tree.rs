@@ -114,7 +114,12 @@ impl TreeWriter {
         self.store.remove::<Manifest>(&self.source).map_err(error)?;
         swap_into(&self.dir, &target, self.store.modes()).map_err(error)?;
         let manifest = Manifest { files: listed, source: self.source };
-        self.store.write(&self.source, &manifest).map_err(|e| error(e.source))?;
+        if let Err(failed) = self.store.write(&self.source, &manifest) {
+            if let Ok(Some(dir)) = self.store.detach_tree(&self.source) {
+                let _ = remove_dir(&dir);
+            }
+            return Err(error(failed.source));
+        }
         Ok(Tree { path: target, files: manifest.files })
     }
 }

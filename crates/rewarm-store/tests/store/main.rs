@@ -3,8 +3,10 @@
 //! One binary for all of it. Processes are this binary, started again with a worker's name.
 
 mod entries;
+mod faults;
 mod handout;
 mod plan;
+mod processes;
 mod slot;
 mod support;
 mod sweep;

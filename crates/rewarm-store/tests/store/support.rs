@@ -1,8 +1,11 @@
-//! What the tests share: a fresh store, two kinds of record, a look at what is left over.
+//! What the tests share: a fresh store, two kinds of record, a look at what is left over, and a
+//! way to run a part of a test in a process of its own.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
 
 use rewarm_store::{Digest, Kind, Store};
 use serde::{Deserialize, Serialize};
@@ -73,4 +76,34 @@ pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
 /// What unfinished writers left in the store.
 pub(crate) fn leftovers(store: &Store) -> Vec<PathBuf> {
     walk(&store.root().join("tmp"))
+}
+
+const PART: &str = "REWARM_TEST_PART";
+const ROOT: &str = "REWARM_TEST_ROOT";
+
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "how a worker learns its part")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests look at the clock as the binary does")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// What this process was told to do, if it is a worker, and in which directory.
+pub(crate) fn assignment() -> Option<(String, PathBuf)> {
+    Some((variable(PART)?, variable(ROOT)?.into()))
+}
+
+/// This binary, started for the one ignored test `worker` with a part in its environment. `around`
+/// is a command that runs the command after it.
+pub(crate) fn worker(around: &[&str], worker: &str, part: &str, root: &Path) -> Command {
+    let binary = std::env::current_exe().expect("the test binary");
+    let mut words = around.iter().map(std::ffi::OsStr::new).chain([binary.as_os_str()]);
+    let mut command = Command::new(words.next().expect("at least the binary"));
+    command.args(words).args(["--exact", worker, "--ignored", "--nocapture", "--quiet"]);
+    command.env(PART, part).env(ROOT, root);
+    command
 }

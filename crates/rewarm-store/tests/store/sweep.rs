@@ -2,22 +2,17 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rewarm_store::{Digest, Format, Kind, Limits, Store, StrayKind};
 
-use crate::support::{NextNote, Note, leftovers, note, put, store, walk};
+use crate::support::{NextNote, Note, leftovers, note, now, put, store, walk};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn known() -> [Format; 1] {
     [Format::of::<Note>()]
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests look at the clock as the binary does")]
-fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 fn set_age(path: &Path, age: Duration) {
@@ -86,6 +81,35 @@ fn lease_holds_a_blob_that_nothing_refers_to() {
     assert!(walk(&store.root().join("leases")).is_empty());
     store.sweep(&known(), &Limits::default(), now()).unwrap();
     assert!(store.blob_path(&a).is_none() && store.blob_path(&b).is_none());
+}
+
+#[test]
+fn lease_that_ends_during_a_sweep_is_left_to_the_sweeper() {
+    let (_dir, store) = store();
+    let lease = store.lease([Digest::of("a")]).unwrap();
+    let sweeping = File::create(store.root().join("locks/sweep")).unwrap();
+    rustix::fs::flock(&sweeping, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    drop(lease);
+    assert_eq!(walk(&store.root().join("leases")).len(), 1);
+    drop(sweeping);
+    store.sweep(&known(), &Limits::default(), now()).unwrap();
+    assert!(walk(&store.root().join("leases")).is_empty());
+}
+
+#[test]
+fn lease_waits_while_a_sweeper_removes() {
+    let (_dir, store) = store();
+    drop(store.lease([]).unwrap());
+    let gate = File::open(store.root().join("locks/gate")).unwrap();
+    rustix::fs::flock(&gate, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| sender.send(store.lease([]).map(drop).is_ok()));
+        let early = receiver.recv_timeout(Duration::from_millis(50));
+        drop(gate);
+        assert!(early.is_err(), "it was taken before the gate was open");
+        assert!(receiver.recv().unwrap());
+    });
 }
 
 #[test]
