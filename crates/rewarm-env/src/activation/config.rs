@@ -15,7 +15,7 @@ use super::task::TaskTable;
 
 /// `[tool.rewarm.activation]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", default)]
 pub struct ActivationConfig {
     /// `.env` files in the order in which they are read, relative to the workspace. One that does
     /// not exist is passed over.
