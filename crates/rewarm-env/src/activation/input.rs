@@ -168,12 +168,26 @@ impl Observed {
 }
 
 fn look_at_file(path: &Path, now: SystemTime) -> io::Result<(Seen, Option<Vec<u8>>)> {
-    let witness = Witness::of(path)?;
-    let bytes = match witness {
-        Some(_) => Some(fs::read(path)?),
-        None => None,
-    };
-    Ok((Seen::new(witness, bytes.as_ref().map(Digest::of), now), bytes))
+    let Some(metadata) = metadata_of(path)? else { return Ok((Seen::new(None, None, now), None)) };
+    if !metadata.is_file() {
+        // Reading a pipe or a device might never end, and could not be repeated for a proof.
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let bytes = fs::read(path)?;
+    let witness = Witness::of_metadata(&metadata);
+    Ok((Seen::new(Some(witness), Some(Digest::of(&bytes)), now), Some(bytes)))
+}
+
+fn metadata_of(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn look_at_directory(path: &Path, now: SystemTime) -> io::Result<Seen> {
@@ -205,9 +219,9 @@ impl Seen {
         Self { digest, witness, settled }
     }
 
-    /// `None` if this still is what is there; else what is there now.
-    fn if_moved(&self, witness: Option<Witness>) -> bool {
-        !self.settled || self.witness != witness
+    /// Whether this witness proves that nothing changed.
+    fn holds_for(&self, witness: Option<Witness>) -> bool {
+        self.settled && self.witness == witness
     }
 }
 
@@ -282,7 +296,7 @@ fn check_path(
 ) -> Result<Option<Seen>, Difference> {
     let differs = |how| Difference::Path { path: path.to_owned(), how };
     let witness = Witness::of(path).map_err(|_| differs(How::Unreadable))?;
-    if !seen.if_moved(witness) {
+    if seen.holds_for(witness) {
         return Ok(None);
     }
     let current = look(path, now).map_err(|_| differs(How::Unreadable))?;

@@ -160,30 +160,25 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// `PATH=new:$PATH` and `PATH=$PATH:new` become operations on a list, so that they fit every
-    /// caller; all else is expanded here and now.
+    /// `PATH=first:$PATH:last` becomes operations on a list, so that it fits every caller; all else
+    /// is expanded here and now.
     fn assign(&mut self, name: &OsStr, parts: &[Part]) {
-        let itself = |part: &Part| matches!(part, Part::Variable { name: n, default: None, .. } if n == name);
-        let op = match parts {
-            [new @ .., Part::Literal(last), own]
-                if is_list(name) && itself(own) && last.ends_with(b":") =>
-            {
-                let value = self.expand(&[new, &[Part::Literal(last[..last.len() - 1].to_vec())]]);
-                Op::Prepend(entries(name, &value))
-            }
-            [own, Part::Literal(first), new @ ..]
-                if is_list(name) && itself(own) && first.starts_with(b":") =>
-            {
-                let value = self.expand(&[&[Part::Literal(first[1..].to_vec())], new]);
-                Op::Append(entries(name, &value))
-            }
-            parts => Op::Set { name: name.to_owned(), value: self.expand(&[parts]) },
+        let Some((first, last)) = around_itself(name, parts) else {
+            let value = self.expand(parts);
+            self.delta.push(Op::Set { name: name.to_owned(), value });
+            return;
         };
-        self.delta.push(op);
+        let (first, last) = (self.expand(&first), self.expand(&last));
+        if !first.is_empty() {
+            self.delta.push(Op::Prepend(entries(name, &first)));
+        }
+        if !last.is_empty() {
+            self.delta.push(Op::Append(entries(name, &last)));
+        }
     }
 
-    fn expand(&mut self, parts: &[&[Part]]) -> OsString {
-        template::expand(&parts.concat(), &mut |name| self.value(name))
+    fn expand(&mut self, parts: &[Part]) -> OsString {
+        template::expand(parts, &mut |name| self.value(name))
     }
 
     /// The value of a variable so far.
@@ -201,6 +196,28 @@ impl Builder<'_> {
         self.observed.variable(name, value.as_deref());
         value
     }
+}
+
+/// What a value puts before and after the list that it is assigned to; `None` if it does anything
+/// else to it.
+fn around_itself(name: &OsStr, parts: &[Part]) -> Option<(Vec<Part>, Vec<Part>)> {
+    let is_itself = |part: &Part| match part {
+        Part::Variable { name: read, default: None, .. } => read == name,
+        _ => false,
+    };
+    let at = parts.iter().position(is_itself).filter(|_| is_list(name))?;
+    let (mut first, mut last) = (parts[..at].to_vec(), parts[at + 1..].to_vec());
+    match first.last_mut() {
+        None => {}
+        Some(Part::Literal(text)) if text.ends_with(b":") => drop(text.pop()),
+        Some(_) => return None,
+    }
+    match last.first_mut() {
+        None => {}
+        Some(Part::Literal(text)) if text.starts_with(b":") => drop(text.remove(0)),
+        Some(_) => return None,
+    }
+    Some((first, last)).filter(|(_, last)| !last.iter().any(is_itself))
 }
 
 fn entries(name: &OsStr, value: &OsStr) -> List {

@@ -13,7 +13,7 @@ use rewarm_store::Store;
 
 /// A workspace in a temporary directory.
 pub(crate) struct Workspace {
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
     /// Its canonical path.
     pub(crate) root: PathBuf,
     /// The store that holds its activations.
@@ -32,23 +32,27 @@ impl Workspace {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let base = dir.path().canonicalize().expect("it exists");
-        let root = base.join("work");
-        let store = Store::open(&base.join("cache")).expect("the store can be made");
-        let workspace = Self {
-            _dir: dir,
-            root,
-            store,
-            config: ActivationConfig::default(),
-            tasks: TaskTable::default(),
-            environment: "default".to_owned(),
-            clean_env: false,
-        };
+        let workspace = Self { _dir: Some(dir), ..Self::at(&base.join("work")) };
         workspace.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
         workspace.write(".venv/bin/python", "");
         workspace.write(".venv/lib/site-packages/six-1.0.dist-info/METADATA", "");
         workspace.write("pylock.toml", "lock-version = '1.0'\n");
         workspace.write("pyproject.toml", "[project]\n");
         workspace
+    }
+
+    /// A workspace that another process made.
+    pub(crate) fn at(root: &Path) -> Self {
+        let cache = root.with_file_name("cache");
+        Self {
+            _dir: None,
+            root: root.to_owned(),
+            store: Store::open(&cache).expect("the store can be made"),
+            config: ActivationConfig::default(),
+            tasks: TaskTable::default(),
+            environment: "default".to_owned(),
+            clean_env: false,
+        }
     }
 
     pub(crate) fn prefix(&self) -> PathBuf {
