@@ -1,5 +1,8 @@
 //! Installation, end to end, on generated packages; the real tools take part where they are the
 //! measure. Every test has its own store and project directory.
 
+mod faults;
 mod install;
+mod locks;
 mod support;
+mod upkeep;
