@@ -15,12 +15,12 @@ pub(crate) const TREES: &str = "trees-v1";
 pub(crate) const SLOTS: &str = "slots-v1";
 /// Files and directories that a living writer has not published yet.
 pub(crate) const TMP: &str = "tmp";
+/// Downloads under way or broken off: `<key>.data` and `<key>.head`.
+pub(crate) const PARTIAL: &str = "partial-v1";
 /// Files that exist only to be locked.
 pub(crate) const LOCKS: &str = "locks";
 /// Files that name what living processes use.
 pub(crate) const LEASES: &str = "leases";
-/// Downloads that were cut off, `<key>.<whatever>`.
-pub(crate) const PARTIAL: &str = "partial-v1";
 /// The lock that guards a partial download goes by this purpose and the download's key.
 pub(crate) const PARTIAL_LOCK: &str = "flight";
 /// A file whose modification time says when the store was last swept in passing.

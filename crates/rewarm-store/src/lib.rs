@@ -26,6 +26,7 @@
 mod blob;
 mod digest;
 mod dirs;
+mod formats;
 mod fs;
 mod gc;
 mod handout;
@@ -33,6 +34,7 @@ mod inventory;
 mod layout;
 mod lease;
 mod lock;
+mod partial;
 mod record;
 mod slot;
 mod store;
@@ -41,6 +43,7 @@ mod verify;
 
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
+pub use formats::{describe, formats};
 pub use fs::Witness;
 pub use gc::{Count, GcPlan, Limits, Reason, Removal, SweepReport, Target};
 pub use handout::{LinkKind, link_or_copy, publish_file};
@@ -49,6 +52,7 @@ pub use inventory::{
 };
 pub use lease::Lease;
 pub use lock::Lock;
+pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter, Uncommitted};
 pub use record::{Format, Kind, RecordError};
 pub use slot::{PrivateDir, Slot};
 pub use store::{OpenError, Store};

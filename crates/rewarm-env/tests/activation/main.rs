@@ -1,0 +1,5 @@
+//! Activation as its users meet it: what is stored, what still holds, what shells make of it.
+
+mod fresh;
+mod shell;
+mod support;
