@@ -56,7 +56,7 @@ pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkK
     let modes = Modes::outside(mode);
     let mut input = File::open(source)?;
     let mut temp = TempFile::create(dir, modes)?;
-    match rustix::fs::ioctl_ficlone(&temp.file, &input) {
+    match reflink(&input, &temp.file) {
         Ok(()) => {
             temp.publish(target, modes)?;
             return Ok(LinkKind::Reflink);
@@ -71,6 +71,17 @@ pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkK
     io::copy(&mut input, &mut temp.file)?;
     temp.publish(target, modes)?;
     Ok(LinkKind::Copy)
+}
+
+#[cfg(target_os = "linux")]
+fn reflink(source: &File, target: &File) -> Result<(), Errno> {
+    rustix::fs::ioctl_ficlone(target, source)
+}
+
+/// Elsewhere a clone is made under a new name, not into an open file; the hard link serves.
+#[cfg(not(target_os = "linux"))]
+fn reflink(_source: &File, _target: &File) -> Result<(), Errno> {
+    Err(Errno::OPNOTSUPP)
 }
 
 /// File systems that were found to have no reflinks, by device number: asking each time would cost
