@@ -14,14 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 
+use rewarm_env::PROJECT_MARKERS;
 use rewarm_env::activation::{self, Activation, Scope, Step, TaskError, Variables};
 use rewarm_store::Store;
 
 use crate::settings::Caller;
-
-/// Files that make a directory a workspace. One is enough, so the most frequent comes first.
-const MARKERS: [&str; 5] =
-    ["pyproject.toml", "pixi.toml", "requirements.txt", "pylock.toml", "rewarm.toml"];
 
 /// The environment that is meant when none is named.
 const DEFAULT_ENVIRONMENT: &str = "default";
@@ -78,7 +75,7 @@ fn is_setting(name: &OsStr) -> bool {
 fn workspace_above(start: &Path) -> Option<&Path> {
     let mut candidate = PathBuf::with_capacity(start.as_os_str().len() + 32);
     start.ancestors().find(|dir| {
-        MARKERS.iter().any(|marker| {
+        PROJECT_MARKERS.iter().any(|marker| {
             candidate.clear();
             candidate.push(dir);
             candidate.push(marker);
