@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -34,6 +34,19 @@ pub fn publish_file(target: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let modes = Modes::outside(mode);
     let mut temp = TempFile::create(dir, modes)?;
     temp.file.write_all(bytes)?;
+    temp.publish(target, modes)
+}
+
+/// Writes the content of an open file to `target`, so that readers see the old content or the new.
+///
+/// The file is read from its start. `mode` is subject to the umask.
+pub fn publish_copy(mut source: &File, target: &Path, mode: u32) -> io::Result<()> {
+    let dir = dir_of(target);
+    collect_once(dir);
+    let modes = Modes::outside(mode);
+    let mut temp = TempFile::create(dir, modes)?;
+    source.rewind()?;
+    io::copy(&mut source, &mut temp.file)?;
     temp.publish(target, modes)
 }
 

@@ -46,7 +46,7 @@ pub use digest::{Digest, Hasher, ParseDigestError};
 pub use formats::{describe, formats};
 pub use fs::Witness;
 pub use gc::{Count, GcPlan, Limits, Reason, Removal, SweepReport, Target};
-pub use handout::{LinkKind, link_or_copy, publish_file};
+pub use handout::{LinkKind, link_or_copy, publish_copy, publish_file};
 pub use inventory::{
     AreaInfo, BlobInfo, Inventory, KindTotal, RecordInfo, SlotInfo, Stray, StrayKind, TreeInfo,
 };

@@ -4,8 +4,8 @@
 //! that what it holds is still of use and the command goes through; that is said once. The
 //! asynchronous runtime is made on first use as well, and entered here only.
 
-use std::cell::OnceCell;
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rewarm_http::{Client, Clock};
@@ -20,10 +20,11 @@ use crate::{formats, network};
 pub(crate) struct Context<'a> {
     pub(crate) settings: Settings,
     pub(crate) ui: &'a Ui,
-    store: OnceCell<Store>,
+    store: OnceLock<Store>,
     // Removed with the context.
-    scratch: OnceCell<tempfile::TempDir>,
-    client: OnceCell<Client>,
+    scratch: OnceLock<tempfile::TempDir>,
+    client: OnceLock<Client>,
+    runtime: OnceLock<tokio::runtime::Runtime>,
 }
 
 /// The clock of this process.
@@ -37,9 +38,10 @@ impl<'a> Context<'a> {
         Self {
             settings,
             ui,
-            store: OnceCell::new(),
-            scratch: OnceCell::new(),
-            client: OnceCell::new(),
+            store: OnceLock::new(),
+            scratch: OnceLock::new(),
+            client: OnceLock::new(),
+            runtime: OnceLock::new(),
         }
     }
 
@@ -95,9 +97,13 @@ impl<'a> Context<'a> {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Runs a future to its end.
+    /// Runs a future to its end, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime.block_on(future));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(runtime.map_err(Failure::world)?.block_on(future))
+        let runtime = runtime.map_err(Failure::world)?;
+        Ok(self.runtime.get_or_init(|| runtime).block_on(future))
     }
 }

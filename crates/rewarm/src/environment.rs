@@ -15,7 +15,6 @@ use rewarm_env::{
     STATE_FILE, Selection, Status,
 };
 use rewarm_http::Request;
-use rewarm_store::Digest;
 
 use crate::args;
 use crate::commands::cache::size;
@@ -226,12 +225,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, Failure> {
     let queries = preparation.queries().map_err(check_failure)?;
     let default = context.settings.index_url(&workspace.config).map_err(Failure::usage)?;
-    let bases = if preparation.indexes().is_empty() {
-        vec![default]
-    } else {
-        let parse = |text: &String| url::Url::parse(text).map_err(Failure::usage);
-        preparation.indexes().iter().map(parse).collect::<Result<_, _>>()?
-    };
+    let bases = vec![default];
     let mut pages = Vec::new();
     for base in bases {
         let wanted: Vec<_> =

@@ -49,7 +49,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Table> {
         let cells = [time(cost.wall), time(cost.cpu), ratio(cost.cpu, base), mebibytes(cost.peak)];
         table.row(std::iter::once(name.to_owned()).chain(cells));
     }
-    table.note("every answer of rewarm was compared with a cold mypy's: same bytes, same exit code");
+    table
+        .note("every answer of rewarm was compared with a cold mypy's: same bytes, same exit code");
     Ok(table)
 }
 
@@ -68,16 +69,26 @@ impl Sphinx {
         let venv = kept.join("sphinx-venv");
         if !venv.join("bin/mypy").exists() {
             steps::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-            steps::run(Command::new(bench.tools.join("bin/uv"))
-                .args(["pip", "install", "-q", "--python"])
-                .arg(venv.join("bin/python"))
-                .args(REQUIREMENTS))?;
+            steps::run(
+                Command::new(bench.tools.join("bin/uv"))
+                    .args(["pip", "install", "-q", "--python"])
+                    .arg(venv.join("bin/python"))
+                    .args(REQUIREMENTS),
+            )?;
         }
-        steps::run(Command::new(bench.tools.join("bin/pip"))
-            .args(["download", "-q", "--no-deps", "--no-binary", ":all:", "-d"])
-            .arg(home.path())
-            .arg(SPHINX))?;
-        steps::run(Command::new("tar").arg("-xf").arg(home.path().join("sphinx-8.1.3.tar.gz")).arg("-C").arg(home.path()))?;
+        steps::run(
+            Command::new(bench.tools.join("bin/pip"))
+                .args(["download", "-q", "--no-deps", "--no-binary", ":all:", "-d"])
+                .arg(home.path())
+                .arg(SPHINX),
+        )?;
+        steps::run(
+            Command::new("tar")
+                .arg("-xf")
+                .arg(home.path().join("sphinx-8.1.3.tar.gz"))
+                .arg("-C")
+                .arg(home.path()),
+        )?;
         let dir = home.path().join("sphinx-8.1.3");
         let cache = home.path().join("cache");
         Ok(Self { dir, venv, _home: home, cache })

@@ -130,7 +130,10 @@ impl Setup<'_> {
     fn curl(&self) -> Result<Measured> {
         let script = r#"curl -sSf -o "$1" "$2" && sha256sum "$1""#;
         let file: OsString = self.path("curl.whl").into();
-        Measured::new("sh", ["-c".into(), script.into(), "sh".into(), file, self.url.clone().into()])
+        Measured::new(
+            "sh",
+            ["-c".into(), script.into(), "sh".into(), file, self.url.clone().into()],
+        )
     }
 
     fn rewarm(&self, cache: &str, file: &str, hash: bool) -> Result<Measured> {
@@ -152,7 +155,9 @@ impl Setup<'_> {
     fn pip(&self, target: &str) -> Result<Measured> {
         let index = self.url.replace(PATH, "/simple/");
         let mut args: Vec<OsString> = vec!["-m".into(), "pip".into(), "install".into()];
-        args.extend(["-q", "--no-deps", "--no-compile", "--trusted-host", "127.0.0.1"].map(Into::into));
+        args.extend(
+            ["-q", "--no-deps", "--no-compile", "--trusted-host", "127.0.0.1"].map(Into::into),
+        );
         args.extend(["--index-url".into(), index.into(), "--target".into()]);
         args.extend([self.path(target).into(), "ballast".into()]);
         let mut measured = Measured::new(self.bench.tools.join("bin/python"), args)?;
@@ -167,7 +172,10 @@ impl Setup<'_> {
         args.extend(["--no-deps".into(), "--default-index".into(), index.into()]);
         args.extend(["--target".into(), self.path(target).into(), "ballast".into()]);
         let mut measured = Measured::new(self.bench.tools.join("bin/uv"), args)?;
-        measured.command().env("UV_CACHE_DIR", self.path("uv-cache")).env("UV_LINK_MODE", "hardlink");
+        measured
+            .command()
+            .env("UV_CACHE_DIR", self.path("uv-cache"))
+            .env("UV_LINK_MODE", "hardlink");
         Ok(measured)
     }
 }

@@ -16,12 +16,8 @@ use crate::steps::{self, Result, root};
 
 type Benchmark = fn(&Bench) -> Result<table::Table>;
 
-const ALL: [(&str, Benchmark); 4] = [
-    ("fetch", fetch::run),
-    ("run", run::run),
-    ("install", install::run),
-    ("check", check::run),
-];
+const ALL: [(&str, Benchmark); 4] =
+    [("fetch", fetch::run), ("run", run::run), ("install", install::run), ("check", check::run)];
 
 /// What every benchmark needs.
 pub(crate) struct Bench {

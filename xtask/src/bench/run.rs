@@ -33,7 +33,10 @@ pub(crate) fn run(bench: &Bench) -> Result<Table> {
         ("`python --version`, bare", python),
         ("`bash -c '. activate; exec true'`", shell),
         ("`uv run --no-sync true`", uv),
-        ("`rewarm run --force-activate -- true`", rewarm(&["run", "--force-activate", "--", "true"])),
+        (
+            "`rewarm run --force-activate -- true`",
+            rewarm(&["run", "--force-activate", "--", "true"]),
+        ),
     ];
     for (_, command) in &mut contestants {
         command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -48,9 +51,18 @@ pub(crate) fn run(bench: &Bench) -> Result<Table> {
         let middle = median(&mut times);
         let calls = system_calls(command, dir).map_or("-".to_owned(), |calls| calls.to_string());
         let over = time(middle.saturating_sub(base));
-        table.row([(*name).to_owned(), time(times[0]), time(middle), over, ratio(middle, base), calls]);
+        table.row([
+            (*name).to_owned(),
+            time(times[0]),
+            time(middle),
+            over,
+            ratio(middle, base),
+            calls,
+        ]);
     }
-    table.note(format!("{ROUNDS} rounds, every command once in each; system calls by `strace -c -f`"));
+    table.note(format!(
+        "{ROUNDS} rounds, every command once in each; system calls by `strace -c -f`"
+    ));
     Ok(table)
 }
 
@@ -83,7 +95,8 @@ fn system_calls(command: &Command, dir: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(report.path()).ok()?;
     let total = text.lines().rfind(|line| line.trim_end().ends_with("total"))?;
     // `% time, seconds, usecs/call, calls, errors, "total"`; a column may be empty.
-    total.split_whitespace().filter(|word| !word.contains('.')).find_map(|word| {
-        word.parse().ok().filter(|calls| *calls > 9)
-    })
+    total
+        .split_whitespace()
+        .filter(|word| !word.contains('.'))
+        .find_map(|word| word.parse().ok().filter(|calls| *calls > 9))
 }

@@ -76,7 +76,11 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
 
 /// `x 1.23`, or nothing where there is no base.
 pub(crate) fn ratio(value: Duration, base: Duration) -> String {
-    if base.is_zero() { String::new() } else { format!("x {:.2}", value.as_secs_f64() / base.as_secs_f64()) }
+    if base.is_zero() {
+        String::new()
+    } else {
+        format!("x {:.2}", value.as_secs_f64() / base.as_secs_f64())
+    }
 }
 
 /// The value in the middle.

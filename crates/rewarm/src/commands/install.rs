@@ -57,10 +57,10 @@ fn dry_run(context: &Context<'_>, workspace: &Workspace, options: &rewarm_env::O
     }
     let mut text = String::new();
     for wanted in &plan.install.add {
-        text += &format!("+ {wanted}\n");
+        text += &format!("+ {}\n", name(wanted));
     }
     for (wanted, reason) in &plan.install.reinstall {
-        text += &format!("~ {wanted} ({reason})\n");
+        text += &format!("~ {} ({reason})\n", name(wanted));
     }
     for installed in &plan.install.remove {
         text += &format!("- {} {}\n", installed.name, installed.version);
@@ -68,4 +68,11 @@ fn dry_run(context: &Context<'_>, workspace: &Workspace, options: &rewarm_env::O
     let downloads = plan.downloads(context.store()?).len();
     context.ui.note(&format!("{downloads} files would be downloaded"));
     print(text.as_bytes())
+}
+
+fn name(wanted: &rewarm_env::Wanted) -> String {
+    match &wanted.version {
+        Some(version) => format!("{} {version}", wanted.name),
+        None => wanted.name.to_string(),
+    }
 }

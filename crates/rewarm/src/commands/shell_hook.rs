@@ -42,5 +42,5 @@ fn shell(context: &Context<'_>, args: &ShellHook) -> Result<Shell, Failure> {
     let name = args.shell.clone().or_else(own).ok_or_else(|| {
         Failure::usage("`SHELL` is not set").hint("name the shell with `--shell bash`")
     })?;
-    name.parse().map_err(|error| Failure::usage::<activation::UnknownShell>(error))
+    name.parse().map_err(|error: activation::UnknownShell| Failure::usage(error))
 }
