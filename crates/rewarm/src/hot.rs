@@ -38,6 +38,10 @@ pub(crate) fn try_run(args: &[OsString]) -> Option<ExitCode> {
     let now = SystemTime::now();
     let store = Store::for_lookup(&cache_dir);
     let hit = activation::lookup(&store, &scope, &caller.variables, now).ok()?;
+    if hit.activation.prefix != own_environment(workspace_root) {
+        // Which other environment is meant is decided anew each time.
+        return None;
+    }
     if hit.renewed
         && let Ok(store) = Store::open(&cache_dir)
     {
@@ -82,6 +86,11 @@ fn workspace_above(start: &Path) -> Option<&Path> {
             rustix::fs::access(&candidate, rustix::fs::Access::EXISTS).is_ok()
         })
     })
+}
+
+/// Where a workspace has its environment unless the caller brings another one.
+fn own_environment(workspace_root: &Path) -> PathBuf {
+    workspace_root.join(".venv")
 }
 
 /// The exit status of a command that kept this process as its parent.
