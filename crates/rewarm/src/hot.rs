@@ -14,14 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 
+use rewarm_env::PROJECT_MARKERS;
 use rewarm_env::activation::{self, Activation, Scope, Step, TaskError, Variables};
 use rewarm_store::Store;
 
 use crate::settings::Caller;
-
-/// Files that make a directory a workspace. One is enough, so the most frequent comes first.
-const MARKERS: [&str; 5] =
-    ["pyproject.toml", "pixi.toml", "requirements.txt", "pylock.toml", "rewarm.toml"];
 
 /// The environment that is meant when none is named.
 const DEFAULT_ENVIRONMENT: &str = "default";
@@ -41,6 +38,10 @@ pub(crate) fn try_run(args: &[OsString]) -> Option<ExitCode> {
     let now = SystemTime::now();
     let store = Store::for_lookup(&cache_dir);
     let hit = activation::lookup(&store, &scope, &caller.variables, now).ok()?;
+    if hit.activation.prefix != own_environment(workspace_root) {
+        // Which other environment is meant is decided anew each time.
+        return None;
+    }
     if hit.renewed
         && let Ok(store) = Store::open(&cache_dir)
     {
@@ -78,13 +79,18 @@ fn is_setting(name: &OsStr) -> bool {
 fn workspace_above(start: &Path) -> Option<&Path> {
     let mut candidate = PathBuf::with_capacity(start.as_os_str().len() + 32);
     start.ancestors().find(|dir| {
-        MARKERS.iter().any(|marker| {
+        PROJECT_MARKERS.iter().any(|marker| {
             candidate.clear();
             candidate.push(dir);
             candidate.push(marker);
             rustix::fs::access(&candidate, rustix::fs::Access::EXISTS).is_ok()
         })
     })
+}
+
+/// Where a workspace has its environment unless the caller brings another one.
+fn own_environment(workspace_root: &Path) -> PathBuf {
+    workspace_root.join(".venv")
 }
 
 /// The exit status of a command that kept this process as its parent.
