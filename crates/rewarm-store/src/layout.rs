@@ -11,18 +11,41 @@ use crate::digest::Digest;
 pub(crate) const BLOBS: &str = "blobs-v1";
 /// Directories unpacked from one blob, named by the blob's digest.
 pub(crate) const TREES: &str = "trees-v1";
+/// Directories that are replaced as a whole, by kind.
+pub(crate) const SLOTS: &str = "slots-v1";
 /// Files and directories that a living writer has not published yet.
 pub(crate) const TMP: &str = "tmp";
 /// Downloads under way or broken off: `<key>.data` and `<key>.head`.
 pub(crate) const PARTIAL: &str = "partial-v1";
 /// Files that exist only to be locked.
 pub(crate) const LOCKS: &str = "locks";
+/// Files that name what living processes use.
+pub(crate) const LEASES: &str = "leases";
+/// The lock that guards a partial download goes by this purpose and the download's key.
+pub(crate) const PARTIAL_LOCK: &str = "flight";
+/// A file whose modification time says when the store was last swept in passing.
+pub(crate) const SWEPT: &str = "swept";
+
+/// Held shared while a lease is taken, exclusively while a sweeper removes a few entries.
+pub(crate) fn gate(root: &Path) -> PathBuf {
+    root.join(LOCKS).join("gate")
+}
+
+/// Held exclusively by a sweeper from start to end, shared while a lease is given up.
+pub(crate) fn sweep_lock(root: &Path) -> PathBuf {
+    root.join(LOCKS).join("sweep")
+}
 
 /// Marks the directory as a cache for backup programs (<https://bford.info/cachedir/>).
 pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
 /// The content of [`CACHEDIR_TAG`].
 pub(crate) const CACHEDIR_TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory holds caches of rewarm. Everything in it can be made again.\n";
+
+/// `<root>/slots-v1/<kind>/ab/abcdef…`
+pub(crate) fn slot(root: &Path, kind: &str, key: &Digest) -> PathBuf {
+    sharded(&root.join(SLOTS), kind, key)
+}
 
 /// `<root>/<area>/ab/abcdef…`: two hex digits of fan-out keep directories small.
 pub(crate) fn sharded(root: &Path, area: &str, digest: &Digest) -> PathBuf {
@@ -38,4 +61,11 @@ pub(crate) fn sharded(root: &Path, area: &str, digest: &Digest) -> PathBuf {
 /// The directory of one kind of record in one format version, for example `http-v1`.
 pub(crate) fn kind_dir(name: &str, version: u16) -> String {
     format!("{name}-v{version}")
+}
+
+/// The parts of a name like `http-v1`; `None` if it is none.
+pub(crate) fn parse_area(name: &str) -> Option<(&str, u16)> {
+    let (kind, version) = name.rsplit_once("-v")?;
+    let is_plain = !kind.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    Some((kind, version.parse().ok().filter(|_| is_plain)?))
 }

@@ -25,19 +25,36 @@
 
 mod blob;
 mod digest;
+mod dirs;
+mod formats;
 mod fs;
+mod gc;
+mod handout;
+mod inventory;
 mod layout;
+mod lease;
 mod lock;
 mod partial;
 mod record;
+mod slot;
 mod store;
 mod tree;
+mod verify;
 
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
-pub use fs::{LinkKind, Witness, link_or_copy, publish_file};
+pub use formats::{describe, formats};
+pub use fs::Witness;
+pub use gc::{Count, GcPlan, Limits, Reason, Removal, SweepReport, Target};
+pub use handout::{LinkKind, link_or_copy, publish_copy, publish_file};
+pub use inventory::{
+    AreaInfo, BlobInfo, Inventory, KindTotal, RecordInfo, SlotInfo, Stray, StrayKind, TreeInfo,
+};
+pub use lease::Lease;
 pub use lock::Lock;
 pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter, Uncommitted};
-pub use record::{Kind, RecordError};
+pub use record::{Format, Kind, RecordError};
+pub use slot::{PrivateDir, Slot};
 pub use store::{OpenError, Store};
 pub use tree::{Tree, TreeError, TreeFile, TreeWriter};
+pub use verify::{Verdict, VerifyItem, VerifyReport};

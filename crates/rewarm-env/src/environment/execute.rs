@@ -1,0 +1,280 @@
+//! Carrying out a [`Plan`]: packages are made ready without the environment's lock, then the plan
+//! is made again under it, because another process may have been at work meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use rewarm_store::{Digest, Store, Witness};
+
+use super::{Context, Environment, Mend, Plan, Report};
+use crate::build::Builder;
+use crate::evidence::Evidence;
+use crate::install::{
+    EnvironmentLock, Event, InstallError, Installation, Prepared, import, prepare_wheel,
+};
+use crate::lock::{Location, RemoteFile, Source, Wanted};
+use crate::plan::{InstallPlan, source_identity};
+use crate::present::{Installed, scan};
+use crate::state::{PackageState, State};
+use crate::venv;
+
+/// Packages whose trees are at hand, by name.
+type Ready = BTreeMap<String, Prepared>;
+
+impl Plan {
+    /// Makes the environment match. All [downloads](Plan::downloads) are in the store; if one is
+    /// found damaged there, the error [says so](InstallError::wants_download) and the same plan can
+    /// be carried out once it was fetched again.
+    pub fn execute(
+        &self,
+        store: &Store,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Report, InstallError> {
+        let mut ready = Ready::new();
+        self.make_ready(store, &self.install, &mut ready, on_event)?;
+        let root = &self.context.root;
+        let _lock = EnvironmentLock::acquire(root).map_err(InstallError::io(root))?;
+        let before = State::read(root);
+        self.context.mend(on_event)?;
+        let known = self.context.known(before.as_ref());
+        let present = scan(&self.context.site_packages()).map_err(InstallError::io(root))?;
+        let install = InstallPlan::new(&self.wanted, &present, &known, self.context.options.exact);
+        self.make_ready(store, &install, &mut ready, on_event)?;
+        ready.retain(|name, _| install.to_install().any(|wanted| wanted.name.as_str() == name));
+        let installation = Installation {
+            root,
+            layout: venv::layout(root, &self.context.interpreter),
+            link_mode: self.context.options.link_mode,
+            on_event,
+        };
+        if !install.is_empty() || !known.pending.is_empty() {
+            let state = self.context.begin(before.as_ref(), &install, &ready)?;
+            installation.clean_up(store, &state.pending)?;
+            self.remove(&installation, &install, &present)?;
+            let packages: Vec<&Prepared> = ready.values().collect();
+            installation.link(&packages)?;
+            self.install_editables(store, &install, on_event)?;
+        }
+        self.context.finish(before, &install, &ready)?;
+        Ok(Report {
+            environment: Environment { root: root.clone(), python: venv::python(root) },
+            installed: install.to_install().count(),
+            removed: install.remove.len(),
+            kept: install.keep.len(),
+        })
+    }
+
+    /// Brings the trees of all packages that a plan installs to hand: wheels in parallel, then
+    /// what has to be built, one after the other.
+    fn make_ready(
+        &self,
+        store: &Store,
+        install: &InstallPlan,
+        ready: &mut Ready,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<(), InstallError> {
+        let missing: Vec<&Wanted> = install
+            .to_install()
+            .filter(|wanted| !ready.contains_key(wanted.name.as_str()))
+            .collect();
+        let wheels: Vec<Prepared> = missing
+            .par_iter()
+            .filter_map(|wanted| match &wanted.source {
+                Source::Wheel { file, .. } => Some((wanted, file)),
+                _ => None,
+            })
+            .map(|(wanted, file)| {
+                let blob = self.blob(store, file)?;
+                let prepared = prepare_wheel(store, wanted, (&file.filename, blob), Some(blob))?;
+                on_event(Event::Prepared(wanted.name.clone()));
+                Ok(prepared)
+            })
+            .collect::<Result<_, InstallError>>()?;
+        for prepared in wheels {
+            ready.insert(prepared.wanted.name.to_string(), prepared);
+        }
+        for wanted in missing {
+            if let Some(prepared) = self.build(store, wanted, on_event)? {
+                on_event(Event::Prepared(wanted.name.clone()));
+                ready.insert(wanted.name.to_string(), prepared);
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds a package that is no wheel; nothing for one that is installed in place.
+    fn build(
+        &self,
+        store: &Store,
+        wanted: &Wanted,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Option<Prepared>, InstallError> {
+        let builder = || Builder::new(store, &self.context.interpreter, wanted.name.as_str());
+        let ((wheel, blob), origin) = match &wanted.source {
+            Source::Sdist { file, subdirectory, .. } => {
+                let source = self.blob(store, file)?;
+                on_event(Event::Building(wanted.name.clone()));
+                let sdist = (file.filename.as_str(), &source);
+                (builder()?.build_sdist(sdist, subdirectory.as_deref())?, Some(source))
+            }
+            Source::Directory { path, editable: false, .. } => {
+                on_event(Event::Building(wanted.name.clone()));
+                (builder()?.build_directory(path)?, None)
+            }
+            _ => return Ok(None),
+        };
+        prepare_wheel(store, wanted, (&wheel, blob), origin).map(Some)
+    }
+
+    /// The blob of a file that was downloaded or lies on this machine.
+    fn blob(&self, store: &Store, file: &RemoteFile) -> Result<Digest, InstallError> {
+        match &file.location {
+            Location::Path(path) => import(store, path, file),
+            Location::Url(_) => self
+                .digest_of(file)
+                .ok_or_else(|| InstallError::NotSupplied { file: file.filename.clone() }),
+        }
+    }
+
+    /// Removes what has no place any more, and what gets a successor.
+    fn remove(
+        &self,
+        installation: &Installation<'_>,
+        install: &InstallPlan,
+        present: &[Installed],
+    ) -> Result<(), InstallError> {
+        for installed in &install.remove {
+            installation.remove(installed)?;
+            (installation.on_event)(Event::Removed(installed.name.clone()));
+        }
+        let replaced: Vec<_> = install.to_install().map(|wanted| &wanted.name).collect();
+        present
+            .par_iter()
+            .filter(|installed| replaced.contains(&&installed.name))
+            .try_for_each(|installed| installation.remove(installed))
+    }
+
+    fn install_editables(
+        &self,
+        store: &Store,
+        install: &InstallPlan,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<(), InstallError> {
+        let python = venv::python(&self.context.root);
+        for wanted in install.to_install() {
+            let Source::Directory { path, editable: true, .. } = &wanted.source else { continue };
+            on_event(Event::Building(wanted.name.clone()));
+            let builder = Builder::new(store, &self.context.interpreter, wanted.name.as_str())?;
+            builder.install_editable(&python, path)?;
+            on_event(Event::Installed(wanted.name.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl Context {
+    /// Brings the environment itself into order.
+    fn mend(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<(), InstallError> {
+        let root = &self.root;
+        let create = || venv::create(root, &self.interpreter, &self.prompt);
+        match &self.mend {
+            Mend::Nothing => {}
+            // Another process may have made it meanwhile.
+            Mend::Create if venv::inspect(root)? != venv::Condition::Absent => create()?,
+            Mend::Create => {
+                create()?;
+                on_event(Event::Created(root.clone()));
+            }
+            Mend::Relink => {
+                venv::relink(root, &self.interpreter)?;
+                on_event(Event::Repaired(root.clone(), "its interpreter was gone".to_owned()));
+            }
+            Mend::Relocate(from) => {
+                venv::relocate(root, from)?;
+                let reason = format!("it was copied or moved from `{}`", from.display());
+                on_event(Event::Repaired(root.clone(), reason));
+            }
+            Mend::Recreate(reason) => {
+                venv::clear(root)?;
+                create()?;
+                on_event(Event::Recreated(root.clone(), reason.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is about to be changed.
+    fn begin(
+        &self,
+        before: Option<&State>,
+        install: &InstallPlan,
+        ready: &Ready,
+    ) -> Result<State, InstallError> {
+        let mut pending = before.map(|state| state.pending.clone()).unwrap_or_default();
+        for wanted in install.to_install() {
+            let name = wanted.name.to_string();
+            let tree = ready.get(&name).map(|prepared| prepared.blob);
+            pending.entry(name).or_insert(tree);
+        }
+        for installed in &install.remove {
+            pending.entry(installed.name.to_string()).or_insert(None);
+        }
+        let packages = before.map(|state| state.packages.clone()).unwrap_or_default();
+        let state = State {
+            root: self.root.clone(),
+            request: self.request,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            interpreter: None,
+            packages,
+            pending,
+        };
+        state.write(&self.root).map_err(InstallError::io(&self.root))?;
+        Ok(state)
+    }
+
+    /// Notes that the environment is as it should be.
+    fn finish(
+        &self,
+        before: Option<State>,
+        install: &InstallPlan,
+        ready: &Ready,
+    ) -> Result<(), InstallError> {
+        let mut known = before.map(|state| state.packages).unwrap_or_default();
+        let mut packages = BTreeMap::new();
+        for wanted in &install.keep {
+            let name = wanted.name.to_string();
+            if let Some(state) = known.remove(&name) {
+                packages.insert(name, state);
+            }
+        }
+        for wanted in install.to_install() {
+            let name = wanted.name.to_string();
+            let (version, file) = match ready.get(&name) {
+                Some(prepared) => (prepared.version(), prepared.origin),
+                None => (wanted.version.as_ref().map(ToString::to_string), None),
+            };
+            let source = source_identity(&wanted.source);
+            let version = version.unwrap_or_default();
+            packages.insert(name, PackageState { version, source, file });
+        }
+        let take = |path: PathBuf| {
+            let evidence = Evidence::take(&path, self.checked).map_err(InstallError::io(&path))?;
+            Ok((path, evidence))
+        };
+        let mut outputs = vec![self.root.join("pyvenv.cfg")];
+        outputs.extend(self.site_packages());
+        let python = venv::python(&self.root);
+        let state = State {
+            root: self.root.clone(),
+            request: self.request,
+            inputs: self.inputs.clone(),
+            outputs: outputs.into_iter().map(take).collect::<Result<_, InstallError>>()?,
+            interpreter: Witness::of(&python).map_err(InstallError::io(&python))?,
+            packages,
+            pending: BTreeMap::new(),
+        };
+        state.write(&self.root).map_err(InstallError::io(&self.root))
+    }
+}

@@ -1,0 +1,143 @@
+//! The state file of an environment: what it was made from, so that "up to date" costs a few
+//! `stat` calls.
+//!
+//! It lies inside the environment, so it goes when that goes, and it names the directory it was
+//! written for, so a copy is recognised. While packages are being changed it lists them as
+//! pending: whoever finds such a list knows that the change was cut short. A file that is damaged
+//! or of another format is as good as none. Format: `RWENV`, a version byte, postcard, sha256 of
+//! all that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rewarm_store::{Digest, Witness, publish_file};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Comparison, Evidence};
+
+/// The name of the file below the environment's directory.
+pub const STATE_FILE: &str = "rewarm-state";
+const MAGIC: &[u8; 6] = b"RWENV\x01";
+
+/// What is known of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The directory it was written for.
+    pub(crate) root: PathBuf,
+    /// What was asked for: lock file, selection, options.
+    pub(crate) request: Digest,
+    /// The files that say what belongs in it.
+    pub(crate) inputs: Vec<(PathBuf, Evidence)>,
+    /// Its configuration and package directories.
+    pub(crate) outputs: Vec<(PathBuf, Evidence)>,
+    /// The binary behind its interpreter, if the stat data can prove it unchanged.
+    pub(crate) interpreter: Option<Witness>,
+    /// The packages that rewarm installed.
+    pub(crate) packages: BTreeMap<String, PackageState>,
+    /// The packages whose change was begun, with the trees whose files may be half there.
+    pub(crate) pending: BTreeMap<String, Option<Digest>>,
+}
+
+/// A package that rewarm installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageState {
+    /// Its version.
+    pub version: String,
+    /// The [identity](crate::source_identity) of what it was installed from.
+    pub source: Digest,
+    /// The sha256 of the wheel or source distribution, if it was one.
+    pub file: Option<Digest>,
+}
+
+/// Why an environment is not known to be up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outdated {
+    /// There is no state file, or none of this format.
+    Unknown,
+    /// It was copied or moved.
+    Moved,
+    /// An installation was cut short.
+    Unfinished,
+    /// Something else was asked for last time: another lock file, extra or group.
+    Request,
+    /// A file that says what belongs in it has changed, or its content.
+    Changed(PathBuf),
+}
+
+impl std::fmt::Display for Outdated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("it was not installed by this version of rewarm"),
+            Self::Moved => f.write_str("it was copied or moved"),
+            Self::Unfinished => f.write_str("its installation was cut short"),
+            Self::Request => f.write_str("other packages are asked for"),
+            Self::Changed(path) => write!(f, "`{}` changed", path.display()),
+        }
+    }
+}
+
+impl State {
+    /// Reads the state of the environment at `root`.
+    pub(crate) fn read(root: &Path) -> Option<Self> {
+        let bytes = fs::read(root.join(STATE_FILE)).ok()?;
+        let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
+        let payload = body.strip_prefix(MAGIC)?;
+        if Digest::of(body).as_bytes() != checksum {
+            return None;
+        }
+        match postcard::take_from_bytes(payload) {
+            Ok((state, [])) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Writes the state of the environment at `root`.
+    pub(crate) fn write(&self, root: &Path) -> io::Result<()> {
+        let bytes = postcard::to_extend(self, MAGIC.to_vec()).map_err(io::Error::other)?;
+        let checksum = Digest::of(&bytes);
+        let bytes = [bytes.as_slice(), checksum.as_bytes()].concat();
+        publish_file(&root.join(STATE_FILE), &bytes, 0o600)
+    }
+
+    /// Compares with what is there now; writes back what was only touched.
+    pub(crate) fn check(
+        mut self,
+        root: &Path,
+        request: &Digest,
+        now: SystemTime,
+    ) -> Result<(), Outdated> {
+        if self.root != root {
+            return Err(Outdated::Moved);
+        }
+        if !self.pending.is_empty() {
+            return Err(Outdated::Unfinished);
+        }
+        if self.request != *request {
+            return Err(Outdated::Request);
+        }
+        let python = crate::venv::python(root);
+        let interpreter = Witness::of(&python).ok().flatten();
+        if interpreter.is_none() || interpreter != self.interpreter {
+            return Err(Outdated::Changed(python));
+        }
+        let mut refreshed = false;
+        for (path, evidence) in self.inputs.iter_mut().chain(&mut self.outputs) {
+            match evidence.compare(path, now) {
+                Comparison::Same => {}
+                Comparison::Changed => return Err(Outdated::Changed(path.clone())),
+                Comparison::Refreshed(fresh) => {
+                    *evidence = fresh;
+                    refreshed = true;
+                }
+            }
+        }
+        if refreshed {
+            // An environment that cannot be written is checked by content again next time.
+            let _ = self.write(root);
+        }
+        Ok(())
+    }
+}
