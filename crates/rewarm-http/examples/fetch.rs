@@ -26,10 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let request = Request::get(Url::parse(&text)?);
             let fetched = client.fetch(&request, NO_EVENTS).await?;
             let blob = fetched.content.blob();
-            println!(
-                "{} {} {:?} ({})",
-                blob.digest, blob.size, fetched.reuse, fetched.explanation
-            );
+            println!("{} {} {:?} ({})", blob.digest, blob.size, fetched.reuse, fetched.explanation);
         }
         client.finish().await;
         Ok(())
