@@ -17,7 +17,6 @@ pub struct Sandbox {
 }
 
 /// What a command printed and how it ended.
-#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Standard output, paths replaced.
@@ -110,12 +109,14 @@ impl Sandbox {
 
     /// Runs the binary with these arguments.
     #[track_caller]
+    #[must_use]
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
         self.output(&mut self.command(args))
     }
 
     /// Runs a prepared command.
     #[track_caller]
+    #[must_use]
     pub fn output(&self, command: &mut Command) -> Output {
         let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         Output {
