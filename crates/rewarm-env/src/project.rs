@@ -18,7 +18,11 @@ pub const PROJECT_MARKERS: &[&str] =
     &["pixi.toml", "rewarm.toml", "pyproject.toml", "pylock.toml", "requirements.txt"];
 
 /// Lock files in the order in which they are preferred.
-pub const LOCK_FILES: &[(&str, LockFormat)] = &[("pylock.toml", LockFormat::Pylock)];
+pub const LOCK_FILES: &[(&str, LockFormat)] = &[
+    ("pylock.toml", LockFormat::Pylock),
+    ("uv.lock", LockFormat::Uv),
+    ("requirements.txt", LockFormat::Requirements),
+];
 
 /// A project that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -153,8 +153,9 @@ pub fn merge_not_modified(
     response_time: SystemTime,
 ) {
     let mut headers = variant.headers();
-    // An age that the 304 does not repeat is that of the response it renews.
+    // Age and date that the 304 does not repeat are those of the response it renews.
     headers.remove(http::header::AGE);
+    headers.remove(http::header::DATE);
     let update = end_to_end(not_modified);
     for name in update.keys() {
         if [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE].contains(name) {
