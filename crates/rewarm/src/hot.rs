@@ -74,6 +74,11 @@ fn is_setting(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"REWARM_") && name != "REWARM_CACHE_DIR"
 }
 
+/// Where a workspace has its environment unless the caller brings another one.
+fn own_environment(workspace_root: &Path) -> PathBuf {
+    workspace_root.join(".venv")
+}
+
 /// The exit status of a command that kept this process as its parent.
 #[derive(Debug)]
 pub(crate) struct Ended(pub(crate) ExitCode);
