@@ -22,6 +22,7 @@ mod places;
 mod replay;
 mod request;
 mod run;
+mod seal;
 mod witness;
 
 pub use replay::check;
