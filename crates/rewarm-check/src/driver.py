@@ -298,6 +298,10 @@ class Observer:
         read at all; but each was looked up here first.
         """
         found = getattr(self.fscache, "stat_or_none_cache", None)
+        if found is None and hasattr(self.fscache, "stat_cache"):
+            # Before 1.14.
+            found = dict.fromkeys(self.fscache.stat_error_cache)
+            found.update(self.fscache.stat_cache)
         if found is None:
             self.note("x", "this version of mypy does not show what it read")
             return

@@ -94,7 +94,11 @@ impl Snapshot {
             ("arguments".to_owned(), arguments(subject)),
             ("working directory".to_owned(), Digest::of(places.name(cwd).as_bytes())),
             ("packages above the project".to_owned(), above(root)),
+            ("place of the environment".to_owned(), place_of_environment(subject)),
         ];
+        if configuration.gitignore {
+            facets.push(("ignore files above the project".to_owned(), ignore_files(root)));
+        }
         facets.extend(environment.facets);
         facets.extend(configuration.facets);
         facets.extend(configuration.variables);
@@ -171,6 +175,33 @@ fn above(root: &Path) -> Digest {
         |dir: &Path| ["__init__.py", "__init__.pyi"].iter().any(|name| dir.join(name).exists());
     let path = root.as_os_str().as_encoded_bytes();
     if root.ancestors().any(is_package) { Digest::of(path) } else { Digest::of("") }
+}
+
+/// Messages about installed packages show paths below the project without their beginning, so it
+/// matters whether the environment lies there.
+fn place_of_environment(subject: &Subject<'_>) -> Digest {
+    let Interpreter { prefix, base, sites, .. } = &subject.interpreter;
+    let mut hasher = Hasher::new("place of the environment");
+    for directory in sites.iter().chain([prefix, base]) {
+        let below = directory.strip_prefix(&subject.root).ok();
+        hasher.optional(below.map(|path| path.as_os_str().as_encoded_bytes()));
+    }
+    hasher.finish()
+}
+
+/// Which ignore files there are from the project up to the root of its repository. What they say
+/// is observed when they are read.
+fn ignore_files(root: &Path) -> Digest {
+    let mut hasher = Hasher::new("ignore files");
+    for directory in root.ancestors() {
+        for name in [".gitignore", ".git/info/exclude"] {
+            hasher.field([u8::from(directory.join(name).is_file())]);
+        }
+        if directory.join(".git").exists() {
+            break;
+        }
+    }
+    hasher.finish()
 }
 
 /// Variables that are read before the run can be observed, by the interpreter, by C code, or while

@@ -23,7 +23,8 @@ use crate::witness::of_stat;
 pub(crate) struct Listing {
     /// Files whose content counts.
     pub(crate) files: BTreeMap<Vec<u8>, Witness>,
-    /// Directories that were entered; the root is the empty path.
+    /// Directories that were entered; the root is the empty path. Of those that were not, a name
+    /// below them stands for their presence.
     pub(crate) directories: BTreeSet<Vec<u8>>,
 }
 
@@ -69,6 +70,8 @@ impl Walk<'_> {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"pyvenv.cfg" && !path.is_empty() {
+                path.extend_from_slice(b"/pyvenv.cfg");
+                self.listing.directories.insert(path.clone());
                 return Ok(());
             }
             let kind = entry.file_type();

@@ -37,6 +37,10 @@ fn change_of_a_source_is_a_miss() {
             ("an import finds a module", |b| b.write("pkg/d.pyi", "y: str\n")),
             ("a directory becomes a namespace package", |b| b.write("space/m/.keep", "")),
             ("a marker is added", |b| b.write("pkg/py.typed", "")),
+            ("another environment with a module in it", |b| {
+                b.write("venv2/pyvenv.cfg", "");
+                b.write("venv2/bin/tool.py", "x: int = ''\n");
+            }),
             ("a module becomes a package", |b| {
                 b.remove("pkg/e.py");
                 b.write("pkg/e/__init__.py", "z: int = ''\n");
@@ -96,6 +100,12 @@ fn change_of_the_request_is_a_miss() {
             ("a forced colour", |b| {
                 b.set("TERM", "xterm");
                 b.set("FORCE_COLOR", "1");
+            }),
+            ("a file that is ignored", |b| {
+                b.arguments.push("--exclude-gitignore".into());
+                b.write("sub/x.py", "x: int = ''\n");
+                b.miss("ignore files count from now on");
+                b.write("sub/.gitignore", "x.py\n");
             }),
             ("the width", |b| {
                 b.arguments.push("--pretty".into());
