@@ -218,7 +218,11 @@ fn build(config: &ClientConfig) -> Result<reqwest::Client, String> {
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
-        .user_agent(&config.user_agent)
+        // Bytes are stored as they come, whatever features other crates switch on.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .connect_timeout(config.connect_timeout)
         .read_timeout(config.read_timeout);
     let certificates = certificates(config)?;

@@ -11,7 +11,7 @@ use rewarm_http::{NO_EVENTS, Reuse};
 use rewarm_store::Digest;
 use rewarm_testkit::server::{Content, Gate, Reply, Server};
 
-use crate::common::{Cache, get, run};
+use crate::common::{Cache, get, pass, run};
 
 const SIZE: u64 = 20_000_000;
 const DIR: &str = "REWARM_TEST_WORKER_DIR";
@@ -224,6 +224,36 @@ fn follower_goes_on_when_the_leader_loses_interest() {
 }
 
 #[test]
+fn processes_that_find_an_old_leftover_share_its_rest() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |seen| match seen.nth {
+        0 => body().cut_after(9_000_000),
+        _ => body().gate(&held),
+    });
+    let cache = Cache::with(|config| config.retries = 0);
+    cache.get(&server.url("/a")).expect_err("cut");
+    pass(1_000_000);
+    let later = [cache.again(|_| {}), cache.again(|_| {}), cache.again(|_| {})];
+    run(async {
+        let request = get(&server.url("/a"));
+        let fetch = |index: usize| later[index].fetch(&request, NO_EVENTS);
+        let open = async {
+            while server.count("/a") < 2 {
+                tokio::task::yield_now().await;
+            }
+            gate.open();
+        };
+        let (a, b, c, ()) = tokio::join!(fetch(0), fetch(1), fetch(2), open);
+        for fetched in [a, b, c] {
+            assert_eq!(fetched.expect("a body").content.blob().digest, right());
+        }
+    });
+    assert_eq!(server.count("/a"), 2);
+    assert_eq!(cache.get(&server.url("/a")).expect("a hit").1, Reuse::Fresh);
+}
+
+#[test]
 fn killed_processes_never_harm_those_who_are_left() {
     let rounds: u64 =
         read_variable("REWARM_TORTURE_ROUNDS").and_then(|n| n.parse().ok()).unwrap_or(6);
@@ -232,7 +262,7 @@ fn killed_processes_never_harm_those_who_are_left() {
     for round in 0..rounds {
         let cache = Cache::new();
         let start = |index: usize| {
-            let mode = if index % 2 == 0 { "read" } else { "keep" };
+            let mode = if index.is_multiple_of(2) { "read" } else { "keep" };
             Worker::start(cache.dir.path(), &server.url(&format!("/{round}")), mode)
         };
         let mut workers: Vec<_> = (0..4).map(start).collect();
