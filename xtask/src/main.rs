@@ -9,9 +9,11 @@
 )]
 
 mod bench;
+mod measure;
 mod setup;
 mod steps;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask TASK
@@ -23,11 +25,15 @@ const USAGE: &str = "usage: cargo xtask TASK
 ";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = match args[..] {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let words: Option<Vec<&str>> = args.iter().map(|arg| arg.to_str()).collect();
+    let result = match words.unwrap_or_default()[..] {
+        ["measure", ..] => measure::main(&args[1..]),
         ["test"] => steps::test(),
-        ["setup"] => setup::tools().map(drop),
+        ["setup"] => {
+            setup::tools();
+            setup::shells()
+        }
         ["bench", ref names @ ..] => bench::run(names),
         ["torture", ref names @ ..] => steps::torture(names),
         _ => {

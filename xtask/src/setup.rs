@@ -1,35 +1,19 @@
 //! What the tests need beyond Rust, Python and a C compiler.
 //!
-//! A virtual environment with hash-pinned pip, uv and mypy under `target/tools`, made again when
-//! its list changes. On CI, where a skipped test would go unnoticed, also the shells.
+//! A virtual environment with hash-pinned pip, uv and mypy under `target/tools`; and on CI, where a
+//! skipped test would go unnoticed, also the shells.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::steps::{Result, root, run};
+use crate::steps::{Result, run};
 
 /// Shells that the shell hooks are tested with, as Debian names them.
 const SHELLS: [&str; 2] = ["zsh", "fish"];
 
 /// Installs the tools and returns their environment.
-pub(crate) fn tools() -> Result<PathBuf> {
-    let list = root().join("crates/rewarm-testkit/data/tools.txt");
-    let dir = root().join("target/tools");
-    let wanted = std::fs::read_to_string(&list)
-        .map_err(|error| format!("cannot read `{}`: {error}", list.display()))?;
-    let stamp = dir.join("tools.txt");
-    if std::fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted) {
-        return Ok(dir);
-    }
-    println!("installing pip, uv and mypy into `target/tools`");
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
-    run(Command::new(dir.join("bin/python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r"])
-        .arg(&list))?;
-    std::fs::write(&stamp, wanted)
-        .map_err(|error| format!("cannot write `{}`: {error}", stamp.display()))?;
-    Ok(dir)
+pub(crate) fn tools() -> PathBuf {
+    rewarm_testkit::tools::environment()
 }
 
 /// Installs missing shells where that is possible unasked: on CI, as root, with Debian's tools.

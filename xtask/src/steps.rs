@@ -19,7 +19,7 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn test() -> Result<()> {
     let started = Instant::now();
     step("format", cargo(&["fmt", "--all", "--check"]))?;
-    let tools = setup::tools()?;
+    let tools = setup::tools();
     setup::shells()?;
     let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     step("lint", cargo(&lint))?;
@@ -33,7 +33,7 @@ pub(crate) fn test() -> Result<()> {
 
 /// The fault tests with many rounds; `names` narrows them down.
 pub(crate) fn torture(names: &[&str]) -> Result<()> {
-    let tools = setup::tools()?;
+    let tools = setup::tools();
     let rounds = std::env::var("REWARM_TORTURE_ROUNDS").unwrap_or_else(|_| "2000".to_owned());
     let mut command = cargo(&["test", "--workspace", "--release", "--locked", "--no-fail-fast"]);
     command.env("REWARM_TEST_VENV", &tools).env("REWARM_TORTURE_ROUNDS", rounds);

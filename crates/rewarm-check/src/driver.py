@@ -41,10 +41,14 @@ def main():
     sys.argv[1:] = options + arguments
     entry = mypy.__main__.console_entry
     seeded = bool(cache) and any(item.is_dir() for item in os.scandir(cache))
-    passes = [Pass(scratch, 0, cache, entry)]
-    rechecked = passes[0].rechecked
-    first = passes[0]
-    if seeded and first.code in (0, 1) and (first.is_stale() or not first.is_silent()):
+    first = Pass(scratch, 0, cache, entry)
+    passes, rechecked = [first], first.rechecked
+    if seeded and first.is_broken():
+        empty(cache)
+        seeded = False
+        passes = [Pass(scratch, 2, cache, entry)]
+        rechecked = passes[0].rechecked
+    if seeded and first.code < 2 and (first.is_stale() or not first.is_silent()):
         if rechecked and not first.needs_cold():
             passes.append(Pass(scratch, 1, cache, entry))
         # What is not wholly fresh now never will be, and comes in no known order.
@@ -148,6 +152,11 @@ class Pass:
         quiet = not lines or len(lines) == 1 and b"Success: no issues found in " in lines[0]
         return self.code == 0 and quiet and not err
 
+    def is_broken(self):
+        """Whether mypy stumbled over its cache, or might have."""
+        texts = (b"INTERNAL ERROR", b"bad cache", b"Traceback (most recent call last)")
+        return self.code not in (0, 1, 2) or any(t in o for t in texts for o in self.output())
+
     def is_stale(self):
         """Whether what the cache holds was made with other plugins."""
         return b"stale" in self.facts
@@ -200,6 +209,7 @@ class Observer:
         sys.addaudithook(self.on_event)
 
     def note(self, tag, value):
+        value = os.fsdecode(value)
         self.found.setdefault(tag, set()).add(value)
         if tag in ("f", "D", "v") and self.is_plugin():
             self.plugged.add((tag, value))
@@ -382,6 +392,7 @@ def watch_environment(note):
     base = type(os.environ)
 
     def read(name):
+        name = os.fsdecode(name)
         # `sysconfig` computes the per-user directories whether or not anybody wants them.
         frame = sys._getframe(2)
         while frame is not None and name in ("HOME", "PYTHONUSERBASE"):
@@ -397,7 +408,7 @@ def watch_environment(note):
             return base.__getitem__(self, name)
 
         def __setitem__(self, name, value):
-            own.add(name)
+            own.add(os.fsdecode(name))
             base.__setitem__(self, name, value)
 
         def __iter__(self):
@@ -409,6 +420,7 @@ def watch_environment(note):
             return base.__contains__(self, name)
 
     os.environ.__class__ = Watched
+    os.environb.__class__ = Watched
 
 
 main()

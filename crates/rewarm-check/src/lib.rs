@@ -23,6 +23,7 @@ mod places;
 mod replay;
 mod request;
 mod run;
+mod seal;
 mod witness;
 
 pub use formats::{describe, formats};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 use rewarm_store::Witness;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use crate::witness::of_stat;
@@ -38,11 +39,9 @@ pub(crate) struct Extra {
 impl Listing {
     /// Lists `root`. Directories that cannot be read count as empty, as mypy takes them.
     pub(crate) fn of(root: &Path, extra: &Extra) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(root, flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&fd)?;
-        let mut walk = Walk { listing: Self::default(), extra, above: vec![identity(&stat)] };
-        walk.directory(&fd, &mut Vec::new())?;
+        let fd = rustix::fs::open(root, FLAGS, Mode::empty())?;
+        let mut walk = Walk { listing: Self::default(), extra, root };
+        walk.directory(fd, &mut Vec::new())?;
         Ok(walk.listing)
     }
 
@@ -53,30 +52,31 @@ impl Listing {
     }
 }
 
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 struct Walk<'a> {
     listing: Listing,
     extra: &'a Extra,
-    /// The directories from the root to here, against links that lead back.
-    above: Vec<(u64, u64)>,
-}
-
-/// Device and inode.
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
+    root: &'a Path,
 }
 
 impl Walk<'_> {
     /// Takes in the directory open at `fd`, which is `path` below the root.
-    fn directory(&mut self, fd: &rustix::fd::OwnedFd, path: &mut Vec<u8>) -> io::Result<()> {
+    fn directory(&mut self, fd: OwnedFd, path: &mut Vec<u8>) -> io::Result<()> {
+        let mut directory = Dir::new(fd)?;
         let mut entries = Vec::new();
-        for entry in Dir::read_from(fd)? {
+        while let Some(entry) = directory.read() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"pyvenv.cfg" && !path.is_empty() {
                 return Ok(());
             }
-            if name != b"." && name != b".." {
-                entries.push((name.to_vec(), entry.file_type()));
+            let kind = entry.file_type();
+            let passes = kind == FileType::RegularFile && self.extra.globs.is_none();
+            if !name.starts_with(b".") && (!passes || is_source_name(name))
+                || self.extra.gitignore && name == b".gitignore"
+            {
+                entries.push((name.to_vec(), kind));
             }
         }
         self.listing.directories.insert(path.clone());
@@ -86,45 +86,43 @@ impl Walk<'_> {
                 path.push(b'/');
             }
             path.extend_from_slice(&name);
-            self.entry(fd, &name, kind, path);
+            self.entry(directory.fd()?, &name, kind, path);
             path.truncate(length);
         }
         Ok(())
     }
 
-    fn entry(&mut self, fd: &rustix::fd::OwnedFd, name: &[u8], kind: FileType, path: &mut Vec<u8>) {
+    fn entry(&mut self, fd: BorrowedFd<'_>, name: &[u8], kind: FileType, path: &mut Vec<u8>) {
         let wanted = self.is_wanted(name, path);
-        let may_be_directory = !matches!(kind, FileType::RegularFile) && is_entered(name);
+        let may_be_directory = kind != FileType::RegularFile && is_entered(name);
         if !wanted && !may_be_directory {
             return;
         }
         let name = OsStr::from_bytes(name);
-        let mut directory = kind == FileType::Directory;
-        if !directory {
+        let mut is_directory = kind == FileType::Directory;
+        if !is_directory {
             // What vanished meanwhile, or leads nowhere, is as good as absent.
             let Ok(stat) = rustix::fs::statat(fd, name, AtFlags::empty()) else { return };
             let target = FileType::from_raw_mode(stat.st_mode);
             if target == FileType::RegularFile && wanted {
                 self.listing.files.insert(path.clone(), of_stat(&stat));
             }
-            directory = target == FileType::Directory;
+            is_directory = target == FileType::Directory && !self.leads_back(&stat, path);
         }
-        if directory && may_be_directory {
-            self.descend(fd, name, path);
+        if is_directory
+            && may_be_directory
+            && let Ok(below) = rustix::fs::openat(fd, name, FLAGS, Mode::empty())
+        {
+            let _ = self.directory(below, path);
         }
     }
 
-    fn descend(&mut self, fd: &rustix::fd::OwnedFd, name: &OsStr, path: &mut Vec<u8>) {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(below) = rustix::fs::openat(fd, name, flags, Mode::empty()) else { return };
-        let Ok(stat) = rustix::fs::fstat(&below) else { return };
-        let identity = identity(&stat);
-        if self.above.contains(&identity) {
-            return;
-        }
-        self.above.push(identity);
-        let _ = self.directory(&below, path);
-        self.above.pop();
+    /// Whether a link's target is a directory that the walk is in.
+    fn leads_back(&self, target: &Stat, path: &[u8]) -> bool {
+        let above = Path::new(OsStr::from_bytes(path)).ancestors().skip(1);
+        above.map(|above| rustix::fs::stat(self.root.join(above))).any(|found| {
+            found.is_ok_and(|found| (found.st_dev, found.st_ino) == (target.st_dev, target.st_ino))
+        })
     }
 
     fn is_wanted(&self, name: &[u8], path: &[u8]) -> bool {
@@ -152,26 +150,31 @@ fn is_entered(name: &[u8]) -> bool {
 /// With `all`, every name but those of bytecode.
 pub(crate) fn names(directory: &Path, all: bool) -> io::Result<Vec<(Vec<u8>, bool)>> {
     let mut result = Vec::new();
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(directory, flags, Mode::empty())?;
-    for entry in Dir::read_from(&fd)? {
+    let fd = rustix::fs::open(directory, FLAGS, Mode::empty())?;
+    let mut listed = Dir::new(fd)?;
+    let mut links = Vec::new();
+    while let Some(entry) = listed.read() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." || name == b"__pycache__" || name.ends_with(b".pyc") {
             continue;
         }
-        let mut kind = entry.file_type();
-        if matches!(kind, FileType::Symlink | FileType::Unknown) {
-            let stat = rustix::fs::statat(&fd, OsStr::from_bytes(name), AtFlags::empty());
-            let Ok(stat) = stat else { continue };
-            kind = FileType::from_raw_mode(stat.st_mode);
-        }
-        let directory = kind == FileType::Directory;
-        let importable = is_source_name(name) || name.ends_with(b".so") || name.ends_with(b".pth");
-        if all || directory || importable {
-            result.push((name.to_vec(), directory));
+        match entry.file_type() {
+            FileType::Symlink | FileType::Unknown => links.push(name.to_vec()),
+            kind => result.push((name.to_vec(), kind == FileType::Directory)),
         }
     }
+    for name in links {
+        // A link that leads nowhere is as good as absent.
+        let target = rustix::fs::statat(listed.fd()?, OsStr::from_bytes(&name), AtFlags::empty());
+        if let Ok(stat) = target {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            result.push((name, kind == FileType::Directory));
+        }
+    }
+    let importable =
+        |name: &[u8]| is_source_name(name) || name.ends_with(b".so") || name.ends_with(b".pth");
+    result.retain(|(name, directory)| all || *directory || importable(name));
     result.sort_unstable();
     Ok(result)
 }

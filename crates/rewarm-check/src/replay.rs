@@ -6,7 +6,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use rewarm_store::{Digest, Hasher, Kind, PrivateDir, RecordError, Store};
+use rewarm_store::{Digest, Hasher, Kind, RecordError, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Class, classify};
@@ -15,6 +15,7 @@ use crate::key::{Snapshot, Subject};
 use crate::observed::{Inputs, Observed};
 use crate::request::{CheckError, Event, Report, Request, Reuse, Timing};
 use crate::run::{self, Finished, Scratch};
+use crate::seal::Seal;
 use crate::witness::Table;
 
 /// Answers under one first key, the latest first. They differ by what they were observed to read.
@@ -71,7 +72,7 @@ pub fn check(
     let check = Check { store, subject, now, events, begin };
     match classify(&request.arguments) {
         Class::Replayable => check.replay_or_run(),
-        Class::Plain(reason) => Ok(check.unstored(run::plain(&request)?, reason)),
+        Class::Plain(reason) => Ok(check.unstored(run::plain(&request, &[])?, reason)),
         Class::Interactive(reason) => Ok(check.unstored(run::interactive(&request)?, reason)),
     }
 }
@@ -143,15 +144,18 @@ impl Check<'_> {
         let in_place = |path: &std::path::Path| {
             path.components().count() == 1 || path.to_string_lossy().contains(".db")
         };
-        let private = slot.private(in_place).map_err(|error| self.uncached("mypy's cache", &error));
-        let private = private.ok();
-        let cache = private.as_ref().map(PrivateDir::path);
+        let private = slot.private(in_place).and_then(|private| {
+            let seal = Seal::check(private.path())?;
+            Ok((private, seal))
+        });
+        let private = private.map_err(|error| self.uncached("mypy's cache", &error)).ok();
+        let cache = private.as_ref().map(|(private, _)| private.path());
         let mut finished = run::observed(request, scratch.path(), cache)?;
         let observed = finished.observed.take();
         let unstored = self.store_answer(&finished, observed.as_ref(), (snapshot, key), table)?;
-        if let Some(private) = private
+        if let Some((private, seal)) = private
             && unstored.may_seed
-            && let Err(error) = private.publish()
+            && let Err(error) = seal.renew(private.path()).and_then(|()| private.publish())
         {
             self.uncached("mypy's cache", &error);
         }

@@ -92,10 +92,17 @@ pub(crate) fn observed(
     scratch: &Path,
     cache: Option<&Path>,
 ) -> Result<Finished, CheckError> {
+    // The child has another working directory.
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|source| error(request, source));
     let mut command = command(request, DRIVER);
-    command.arg(scratch).arg(cache.unwrap_or(Path::new(""))).arg(script(request));
+    command.arg(absolute(scratch)?);
+    command.arg(cache.map(absolute).transpose()?.unwrap_or_default()).arg(script(request));
     command.args(&request.arguments).stdin(Stdio::null());
     let output = command.output().map_err(|source| error(request, source))?;
+    if !scratch.join("0.out").exists() && output.status.signal().is_none() {
+        // The driver could not start a pass.
+        return plain(request, &["--cache-dir", "/dev/null"]);
+    }
     let report = fs::read(scratch.join("report")).ok();
     let observed = report.and_then(|bytes| Observed::parse(&bytes));
     let answer = observed.as_ref().map_or("0", |observed| observed.answer.as_str());
@@ -112,10 +119,10 @@ pub(crate) fn observed(
     })
 }
 
-/// Runs mypy as it is and takes its output.
-pub(crate) fn plain(request: &Request) -> Result<Finished, CheckError> {
+/// Runs mypy without the driver, with some options before the request's own.
+pub(crate) fn plain(request: &Request, options: &[&str]) -> Result<Finished, CheckError> {
     let mut command = command(request, PLAIN);
-    command.arg(script(request)).args(&request.arguments).stdin(Stdio::null());
+    command.arg(script(request)).args(options).args(&request.arguments).stdin(Stdio::null());
     let output = command.output().map_err(|source| error(request, source))?;
     let exit_code = code(output.status);
     Ok(Finished { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None })

@@ -32,7 +32,7 @@ pub use lock::{
 };
 pub use plan::{INSTALLER, InstallPlan, Known, Reason, source_identity};
 pub use present::{Installed, InstalledFrom, scan};
-pub use project::{LOCK_FILES, PROJECT_MARKERS, Project, ProjectMetadata};
+pub use project::{LOCK_FILES, Project, ProjectMetadata, project_root};
 pub use state::{Outdated, PackageState, STATE_FILE};
 pub use venv::{Condition, VenvError, inspect};
 pub use wheel::{UnpackError, unpack};

@@ -8,7 +8,6 @@ use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -82,24 +81,34 @@ pub(crate) fn open_dir(parent: impl rustix::fd::AsFd, path: &Path) -> io::Result
 
 /// Puts the directory `from` at `target`. What was at `target` is afterwards at `from`; readers
 /// find the one or the other in between. Where the file system cannot exchange two names, there is
-/// an instant with nothing at `target`.
+/// an instant with nothing at `target`; where it cannot rename the old directory (one that comes
+/// from a lower layer of an overlay), that is removed first.
 pub(crate) fn swap_into(from: &Path, target: &Path, modes: Modes) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, target, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(()),
-        Err(Errno::NOENT) => rename_into(from, target, modes),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            let aside = from.with_file_name(unique_name());
-            match fs::rename(target, &aside) {
-                Err(error) if is_absence(&error) => rename_into(from, target, modes),
-                Err(error) => Err(error),
-                Ok(()) => {
-                    let renamed = fs::rename(from, target);
-                    fs::rename(&aside, if renamed.is_ok() { from } else { target })?;
-                    renamed
-                }
-            }
+        Ok(()) => return Ok(()),
+        Err(Errno::NOENT) => return rename_into(from, target, modes),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::XDEV) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let aside = from.with_file_name(unique_name());
+    let is_aside = move_aside(target, &aside, modes)?;
+    let renamed = rename_into(from, target, modes);
+    if is_aside {
+        fs::rename(&aside, if renamed.is_ok() { from } else { target })?;
+    }
+    renamed
+}
+
+/// Renames the directory `path` to `aside`. One that cannot be renamed is removed. Says whether
+/// there is now something at `aside`.
+pub(crate) fn move_aside(path: &Path, aside: &Path, modes: Modes) -> io::Result<bool> {
+    match fs::symlink_metadata(path).and_then(|_| rename_into(path, aside, modes)) {
+        Ok(()) => Ok(true),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            remove_dir(path).map(|()| false)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -171,8 +180,8 @@ fn copy_file(from: &File, to: &File, name: &CStr) -> io::Result<()> {
     let mut input: File = rustix::fs::openat(from, name, flags, Mode::empty())?.into();
     let metadata = input.metadata()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(metadata.mode() & 0o777 | 0o200);
-    let mut output: File = rustix::fs::openat(to, name, flags, mode)?.into();
+    let mut output: File = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?.into();
     io::copy(&mut input, &mut output)?;
-    output.set_modified(metadata.modified()?)
+    output.set_modified(metadata.modified()?)?;
+    output.set_permissions(metadata.permissions())
 }

@@ -6,7 +6,6 @@
 //! to `handout`, whole directories to `dirs`.
 
 use std::collections::hash_map::RandomState;
-use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -216,6 +215,10 @@ impl TempFile {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Leaves the file where it is, as if its writer had died.
     pub(crate) fn abandon(mut self) {
         self.published = true;
@@ -269,9 +272,9 @@ pub(crate) fn unique_name() -> String {
 }
 
 /// Whether a name can have come from [`unique_name`].
-pub(crate) fn is_temp_name(name: &OsStr) -> bool {
+pub(crate) fn is_temp_name(name: &str) -> bool {
     let (prefix, suffix) = TEMP_AFFIXES;
-    let middle = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix));
+    let middle = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
     middle.is_some_and(|middle| {
         let parts: Vec<&str> = middle.split('-').collect();
         parts.len() == 3 && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))

@@ -4,14 +4,17 @@
 //! a directory is removed by the next one that writes there; each process looks once per directory.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::dirs::{TempDir, open_dir, remove_dir};
+use rustix::io::Errno;
+
+use crate::dirs::{open_dir, remove_dir};
 use crate::fs::{Modes, TempFile, is_temp_name, lock_if_free, remove_if_present};
 
 /// How a file was handed out.
@@ -58,12 +61,21 @@ pub fn publish_copy(mut source: &File, target: &Path, mode: u32) -> io::Result<(
 pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkKind> {
     let dir = dir_of(target);
     collect_once(dir);
+    let metadata = fs::metadata(source)?;
+    let is_mode_given = mode & 0o777 & !metadata.mode() == 0;
+    if is_mode_given && refuses_reflinks(metadata.dev()) && hard_link(source, target).is_ok() {
+        return Ok(LinkKind::Hardlink);
+    }
     let modes = Modes::outside(mode);
     let mut input = File::open(source)?;
     let mut temp = TempFile::create(dir, modes)?;
-    if rustix::fs::ioctl_ficlone(&temp.file, &input).is_ok() {
-        temp.publish(target, modes)?;
-        return Ok(LinkKind::Reflink);
+    match reflink(&input, &temp.file) {
+        Ok(()) => {
+            temp.publish(target, modes)?;
+            return Ok(LinkKind::Reflink);
+        }
+        Err(Errno::OPNOTSUPP) => note_refusal(metadata.dev()),
+        Err(_) => {}
     }
     let effective = temp.file.metadata()?.mode();
     if widen_mode(&input, effective).is_ok() && hard_link(source, target).is_ok() {
@@ -74,19 +86,57 @@ pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkK
     Ok(LinkKind::Copy)
 }
 
+#[cfg(target_os = "linux")]
+fn reflink(source: &File, target: &File) -> Result<(), Errno> {
+    rustix::fs::ioctl_ficlone(target, source)
+}
+
+/// Elsewhere a clone is made under a new name, not into an open file; the hard link serves.
+#[cfg(not(target_os = "linux"))]
+fn reflink(_source: &File, _target: &File) -> Result<(), Errno> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// File systems that were found to have no reflinks, by device number: asking each time would cost
+/// more than the hard link.
+static REFUSALS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+fn refuses_reflinks(device: u64) -> bool {
+    REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).contains(&device)
+}
+
+fn note_refusal(device: u64) {
+    let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !refusals.contains(&device) {
+        refusals.push(device);
+    }
+}
+
 /// Makes `target` another name of `source`, replacing what was there at once.
 fn hard_link(source: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(source, target) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => return other,
     }
-    // The lock of the source's inode is not ours to take, so the temporary name stands in a
-    // directory that can be locked. Renaming one name of a file onto another of the same file
-    // leaves both; the directory goes with what is left in it.
-    let temp = TempDir::create(dir_of(target), Modes::outside(0o600))?;
-    let link = temp.path().join("link");
+    let (wanted, present) = (fs::metadata(source)?, fs::symlink_metadata(target)?);
+    if (wanted.dev(), wanted.ino()) == (present.dev(), present.ino()) {
+        return Ok(());
+    }
+    // The lock of the source's inode is not ours to take, so an empty file stands guard for the
+    // temporary name.
+    let guard = TempFile::create(dir_of(target), Modes::outside(0o600))?;
+    let link = guarded_by(guard.path());
     fs::hard_link(source, &link)?;
-    fs::rename(&link, target)
+    fs::rename(&link, target).inspect_err(|_| drop(fs::remove_file(&link)))
+}
+
+/// What is appended to the name of a temporary file to make the name that it guards.
+const GUARDED: &str = ".link";
+
+fn guarded_by(guard: &Path) -> PathBuf {
+    let mut name = guard.as_os_str().to_owned();
+    name.push(GUARDED);
+    name.into()
 }
 
 fn dir_of(target: &Path) -> &Path {
@@ -124,8 +174,17 @@ fn collect_once(dir: &Path) {
         }
     }
     let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten().filter(|entry| is_temp_name(&entry.file_name())) {
-        let _ = remove_if_dead(&entry.path());
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
+        if is_temp_name(name) {
+            let _ = remove_if_dead(&path);
+        } else if name.strip_suffix(GUARDED).is_some_and(is_temp_name) {
+            // The guard is there before the link and after it.
+            let guard = path.with_extension("");
+            if !matches!(remove_if_dead(&guard), Ok(false)) && !guard.exists() {
+                let _ = remove_if_present(&path);
+            }
+        }
     }
 }
 

@@ -193,11 +193,12 @@ impl Store {
             let Some(name) = name.to_str() else { continue };
             match (name, layout::parse_area(name)) {
                 (layout::BLOBS, _) => self.list_blobs(&mut found)?,
-                (layout::TREES | layout::SLOTS | layout::PARTIAL, _) | (_, None) => {}
+                (layout::TREES | layout::SLOTS | layout::PARTIAL, _) => {}
                 (_, Some((kind, version))) => {
                     let area = Area { name, kind, version, is_known: is_known(kind, version) };
                     self.list_records(&area, &mut found, &mut tree_sizes)?;
                 }
+                (_, None) => {}
             }
         }
         self.list_trees(&mut found, &tree_sizes)?;
@@ -264,7 +265,7 @@ impl Store {
                 None => is_readable = false,
             }
         }
-        if !area.is_known {
+        if !area.is_known && is_area(&dir) {
             let Extent { entries, bytes, newest } = extent(&dir);
             let name = area.name.to_owned();
             let last_used = newest.unwrap_or(SystemTime::UNIX_EPOCH);
@@ -316,19 +317,20 @@ impl Store {
                 found.strays.push(Stray { kind, path, bytes, modified, is_in_use });
             }
         };
-        for entry in list(&root.join(layout::TMP))? {
-            add(StrayKind::Temporary, &entry, !self.is_dead(&entry));
+        let has_name = |entry: &DirEntry, is_ours: fn(&str) -> bool| {
+            entry.file_name().to_str().is_some_and(is_ours)
+        };
+        let temporary = list(&root.join(layout::TMP))?;
+        for entry in temporary.iter().filter(|entry| has_name(entry, layout::is_temporary)) {
+            add(StrayKind::Temporary, entry, !self.is_dead(entry));
         }
-        let permanent = [layout::gate(root), layout::sweep_lock(root)];
-        for entry in list(&root.join(layout::LOCKS))? {
-            if !permanent.contains(&entry.path()) {
-                add(StrayKind::Lock, &entry, false);
-            }
+        let locks = list(&root.join(layout::LOCKS))?;
+        for entry in locks.iter().filter(|entry| has_name(entry, layout::is_lock)) {
+            add(StrayKind::Lock, entry, false);
         }
-        for entry in list(&root.join(layout::PARTIAL))? {
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let inner = if is_dir { list(&entry.path())? } else { vec![entry] };
-            inner.iter().for_each(|entry| add(StrayKind::Partial, entry, false));
+        let partial = list(&root.join(layout::PARTIAL))?;
+        for entry in partial.iter().filter(|entry| has_name(entry, layout::is_partial)) {
+            add(StrayKind::Partial, entry, false);
         }
         Ok(())
     }
@@ -385,6 +387,34 @@ pub(crate) fn sharded(dir: &Path) -> io::Result<Vec<(Digest, DirEntry)>> {
         }
     }
     Ok(found)
+}
+
+/// Whether a directory holds nothing but what some version of this program puts into an area: a
+/// store may share its root with directories of other people that happen to have such a name.
+fn is_area(dir: &Path) -> bool {
+    let is_shard = |entry: &DirEntry, name: &str| {
+        let is_hex = name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_entry = |_: &DirEntry, name: &str| name.parse::<Digest>().is_ok();
+        is_hex && (is_empty(&entry.path()) || holds_only(&entry.path(), &is_entry))
+    };
+    let is_slots = |entry: &DirEntry| holds_only(&entry.path(), &is_shard);
+    let is_ours = |entry: &DirEntry, name: &str| {
+        layout::is_partial(name) || is_shard(entry, name) || is_slots(entry)
+    };
+    holds_only(dir, &is_ours)
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Whether `dir` is a directory with something in it, all of which passes.
+fn holds_only(dir: &Path, passes: &dyn Fn(&DirEntry, &str) -> bool) -> bool {
+    let passes =
+        |entry: &DirEntry| entry.file_name().to_str().is_some_and(|name| passes(entry, name));
+    let is_dir = fs::symlink_metadata(dir).is_ok_and(|metadata| metadata.is_dir());
+    let entries = if is_dir { list(dir).unwrap_or_default() } else { Vec::new() };
+    !entries.is_empty() && entries.iter().all(passes)
 }
 
 fn stat(entry: &DirEntry) -> Option<(Metadata, SystemTime)> {

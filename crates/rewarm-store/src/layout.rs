@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::fs::is_temp_name;
 
 /// Content-addressed files.
 pub(crate) const BLOBS: &str = "blobs-v1";
@@ -61,6 +62,22 @@ pub(crate) fn sharded(root: &Path, area: &str, digest: &Digest) -> PathBuf {
 /// The directory of one kind of record in one format version, for example `http-v1`.
 pub(crate) fn kind_dir(name: &str, version: u16) -> String {
     format!("{name}-v{version}")
+}
+
+/// Whether a name in [`TMP`] can be that of a writer's file or directory.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    let source = name.strip_prefix("tree-");
+    is_temp_name(name) || source.is_some_and(|source| source.parse::<Digest>().is_ok())
+}
+
+/// Whether a name in [`LOCKS`] can be that of a lock with a key.
+pub(crate) fn is_lock(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(_, key)| key.parse::<Digest>().is_ok())
+}
+
+/// Whether a name in [`PARTIAL`] can be that of a part of a download.
+pub(crate) fn is_partial(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(key, _)| key.parse::<Digest>().is_ok())
 }
 
 /// The parts of a name like `http-v1`; `None` if it is none.

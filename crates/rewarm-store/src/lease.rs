@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::digest::Digest;
-use crate::fs::{TempFile, is_absence};
+use crate::fs::{TempFile, is_absence, is_temp_name};
 use crate::handout::remove_if_dead;
 use crate::inventory::list;
 use crate::layout;
@@ -70,7 +70,8 @@ impl Store {
 
     fn lease_files(&self) -> io::Result<Vec<PathBuf>> {
         let entries = list(&self.root().join(layout::LEASES))?;
-        Ok(entries.iter().map(DirEntry::path).collect())
+        let is_lease = |entry: &&DirEntry| entry.file_name().to_str().is_some_and(is_temp_name);
+        Ok(entries.iter().filter(is_lease).map(DirEntry::path).collect())
     }
 }
 

@@ -1,9 +1,10 @@
 //! The content-addressed store under every rewarm cache.
 //!
 //! A [`Store`] is a directory that any number of processes share. It holds *blobs* (bytes named by
-//! their sha256), *trees* (directories unpacked from one blob), and *records* (small typed entries
-//! that say what is known under a key). It is synchronous, never touches the network and has no
-//! clock of its own: whoever needs the time passes `now`.
+//! their sha256), *trees* (directories unpacked from one blob), *records* (small typed entries
+//! that say what is known under a key) and *slots* (directories that are replaced as a whole). It is
+//! kept within bounds by [`Store::sweep`], which spares what a [`Lease`] names. It is synchronous,
+//! never touches the network and has no clock of its own: whoever needs the time passes `now`.
 //!
 //! Two rules hold everywhere. A reader sees an entry whole or not at all, because entries are
 //! written aside and published by one rename. And nothing is handed out unverified: what does not

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::dirs::{mark_used, remove_dir, swap_into};
-use crate::fs::{Witness, create_dirs, is_absence, rename_into, unique_name};
+use crate::dirs::{mark_used, move_aside, remove_dir, swap_into};
+use crate::fs::{Witness, create_dirs, unique_name};
 use crate::layout;
 use crate::lock::Lock;
 use crate::record::{Envelope, Kind};
@@ -185,14 +185,10 @@ impl Store {
         self.detach_dir(&layout::sharded(self.root(), layout::TREES, source))
     }
 
-    /// Gives a directory of the store a temporary name.
+    /// Gives a directory of the store a temporary name, under which it is to be removed.
     pub(crate) fn detach_dir(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let aside = self.tmp_dir().join(unique_name());
-        match fs::symlink_metadata(path).and_then(|_| rename_into(path, &aside, self.modes())) {
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(error),
-            Ok(()) => Ok(Some(aside)),
-        }
+        Ok(move_aside(path, &aside, self.modes())?.then_some(aside))
     }
 }
 

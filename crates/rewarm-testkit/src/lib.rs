@@ -11,3 +11,4 @@
 pub mod packages;
 pub mod sandbox;
 pub mod server;
+pub mod tools;

@@ -17,7 +17,6 @@ pub struct Sandbox {
 }
 
 /// What a command printed and how it ended.
-#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Standard output, paths replaced.
@@ -84,8 +83,21 @@ impl Sandbox {
 
     /// A command of the binary, to be changed before it is run with [`output`](Self::output).
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(args).current_dir(self.project()).env_clear().stdin(Stdio::null());
+        let mut command = self.prepared(&self.program);
+        command.args(args);
+        command
+    }
+
+    /// A line for `sh`, in the same surroundings.
+    pub fn shell(&self, line: &str) -> Command {
+        let mut command = self.prepared("sh".as_ref());
+        command.args(["-c", line]);
+        command
+    }
+
+    fn prepared(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.project()).env_clear().stdin(Stdio::null());
         for name in ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "TMPDIR"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -97,12 +109,14 @@ impl Sandbox {
 
     /// Runs the binary with these arguments.
     #[track_caller]
+    #[must_use]
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
         self.output(&mut self.command(args))
     }
 
     /// Runs a prepared command.
     #[track_caller]
+    #[must_use]
     pub fn output(&self, command: &mut Command) -> Output {
         let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         Output {

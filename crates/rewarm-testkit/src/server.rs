@@ -210,6 +210,11 @@ impl Reply {
         Self::status(200, body)
     }
 
+    /// 200 with a body that other answers have as well.
+    pub fn shared(body: Arc<[u8]>) -> Self {
+        Self::content(200, Content::Bytes(body))
+    }
+
     /// 200 with a generated body.
     pub fn generated(length: u64) -> Self {
         Self::content(200, Content::Generated(length))

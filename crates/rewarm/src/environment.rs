@@ -225,7 +225,12 @@ pub(crate) fn plan(
 ) -> Result<Plan, Failure> {
     let queries = preparation.queries().map_err(check_failure)?;
     let default = context.settings.index_url(&workspace.config).map_err(Failure::usage)?;
-    let bases = vec![default];
+    let bases = if preparation.indexes().is_empty() {
+        vec![default]
+    } else {
+        let parse = |text: &String| url::Url::parse(text).map_err(Failure::usage);
+        preparation.indexes().iter().map(parse).collect::<Result<_, _>>()?
+    };
     let mut pages = Vec::new();
     for base in bases {
         let wanted: Vec<_> =

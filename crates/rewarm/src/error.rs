@@ -10,8 +10,6 @@ use std::process::ExitCode;
 /// Whose fault a failure is; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The answer of the command is "no": exit code 1.
-    No,
     /// Usage, configuration, or a broken project: exit code 2.
     Usage,
     /// Network, disk, a lock that is held: exit code 3.
@@ -22,7 +20,6 @@ impl Kind {
     /// The exit code of a command that failed like this.
     pub(crate) fn code(self) -> u8 {
         match self {
-            Self::No => 1,
             Self::Usage => 2,
             Self::World => 3,
         }

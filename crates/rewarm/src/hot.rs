@@ -19,10 +19,6 @@ use rewarm_store::Store;
 
 use crate::settings::Caller;
 
-/// Files that make a directory a workspace. One is enough, so the most frequent comes first.
-const MARKERS: [&str; 5] =
-    ["pyproject.toml", "pixi.toml", "requirements.txt", "pylock.toml", "rewarm.toml"];
-
 /// The environment that is meant when none is named.
 const DEFAULT_ENVIRONMENT: &str = "default";
 
@@ -34,13 +30,17 @@ pub(crate) fn try_run(args: &[OsString]) -> Option<ExitCode> {
     if caller.variables.keys().any(|name| is_setting(name)) {
         return None;
     }
-    let workspace_root = workspace_above(&caller.cwd)?;
+    let workspace_root = rewarm_env::project_root(&caller.cwd)?;
     let cache_dir = caller.cache_dir()?;
     let scope = Scope { workspace_root, environment: DEFAULT_ENVIRONMENT, clean_env: false };
     #[expect(clippy::disallowed_methods, reason = "the short path reads the clock once, here")]
     let now = SystemTime::now();
     let store = Store::for_lookup(&cache_dir);
     let hit = activation::lookup(&store, &scope, &caller.variables, now).ok()?;
+    if hit.activation.prefix != own_environment(workspace_root) {
+        // Which other environment is meant is decided anew each time.
+        return None;
+    }
     if hit.renewed
         && let Ok(store) = Store::open(&cache_dir)
     {
@@ -74,17 +74,9 @@ fn is_setting(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"REWARM_") && name != "REWARM_CACHE_DIR"
 }
 
-/// The nearest directory, from `start` upwards, that is a workspace.
-fn workspace_above(start: &Path) -> Option<&Path> {
-    let mut candidate = PathBuf::with_capacity(start.as_os_str().len() + 32);
-    start.ancestors().find(|dir| {
-        MARKERS.iter().any(|marker| {
-            candidate.clear();
-            candidate.push(dir);
-            candidate.push(marker);
-            rustix::fs::access(&candidate, rustix::fs::Access::EXISTS).is_ok()
-        })
-    })
+/// Where a workspace has its environment unless the caller brings another one.
+fn own_environment(workspace_root: &Path) -> PathBuf {
+    workspace_root.join(".venv")
 }
 
 /// The exit status of a command that kept this process as its parent.
@@ -219,18 +211,6 @@ mod tests {
         ] {
             assert_eq!(plain(words), None, "{words:?}");
         }
-    }
-
-    #[test]
-    fn nearest_workspace_wins() {
-        let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let inner = dir.path().join("inner/src/deep");
-        std::fs::create_dir_all(&inner).expect("directories can be made");
-        let write = |path: &str| std::fs::write(dir.path().join(path), "");
-        write("requirements.txt").expect("files can be written");
-        assert_eq!(workspace_above(&inner), Some(dir.path()));
-        write("inner/pyproject.toml").expect("files can be written");
-        assert_eq!(workspace_above(&inner), Some(dir.path().join("inner").as_path()));
     }
 
     #[test]

@@ -68,11 +68,6 @@ impl Ui {
         }
     }
 
-    /// How much is said.
-    pub(crate) fn verbosity(&self) -> Verbosity {
-        self.verbosity
-    }
-
     /// A quiet line on what was done or reused.
     pub(crate) fn note(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {

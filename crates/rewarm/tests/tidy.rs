@@ -23,12 +23,15 @@ fn root() -> PathBuf {
 }
 
 fn manifests() -> BTreeMap<String, toml::Table> {
-    let crates = std::fs::read_dir(root().join("crates")).unwrap();
-    let dirs = crates.map(|entry| entry.unwrap().path()).chain([root().join("xtask")]);
+    let crates = std::fs::read_dir(root().join("crates")).expect("the workspace is readable");
+    let dirs = crates
+        .map(|entry| entry.expect("the workspace is readable").path())
+        .chain([root().join("xtask")]);
     dirs.map(|dir| {
-        let text = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap();
-        let table: toml::Table = toml::from_str(&text).unwrap();
-        (table["package"]["name"].as_str().unwrap().to_owned(), table)
+        let text =
+            std::fs::read_to_string(dir.join("Cargo.toml")).expect("the workspace is readable");
+        let table: toml::Table = toml::from_str(&text).expect("the workspace is readable");
+        (table["package"]["name"].as_str().expect("the workspace is readable").to_owned(), table)
     })
     .collect()
 }
@@ -61,8 +64,8 @@ fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![root().join("crates"), root().join("xtask")];
     while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(dir).expect("the workspace is readable") {
+            let path = entry.expect("the workspace is readable").path();
             if path.is_dir() {
                 dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -77,7 +80,7 @@ fn sources() -> Vec<PathBuf> {
 #[test]
 fn every_file_says_what_it_is_for() {
     for path in sources() {
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = std::fs::read_to_string(&path).expect("the workspace is readable");
         let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
         assert!(header.len() > 30, "{} does not open with a `//!` header", path.display());
     }
@@ -86,7 +89,8 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn files_stay_small() {
     for path in sources() {
-        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        let lines =
+            std::fs::read_to_string(&path).expect("the workspace is readable").lines().count();
         let is_test = path.components().any(|part| part.as_os_str() == "tests");
         let limit = if is_test { 1200 } else { 600 };
         assert!(lines <= limit, "{} has {lines} lines, {limit} are allowed", path.display());
@@ -97,7 +101,7 @@ fn files_stay_small() {
 fn nothing_is_left_open() {
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), "#[allow("];
     for path in sources() {
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = std::fs::read_to_string(&path).expect("the workspace is readable");
         for mark in marks.iter().filter(|_| !path.ends_with("tests/tidy.rs")) {
             assert!(!text.contains(mark), "{} contains `{mark}`", path.display());
         }

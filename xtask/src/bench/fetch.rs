@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rewarm_testkit::packages::Wheel;
+use rewarm_testkit::packages::Package;
 use rewarm_testkit::server::{Reply, Seen, Server};
 
 use super::Bench;
@@ -20,8 +20,10 @@ const SIZE: usize = 500_000_000;
 const PATH: &str = "/files/ballast-1.0-py3-none-any.whl";
 
 pub(crate) fn run(bench: &Bench) -> Result<Table> {
-    let wheel: Arc<[u8]> = ballast().into();
-    let digest = rewarm_testkit::packages::sha256(&wheel);
+    println!("making a wheel of {} MB", SIZE / 1_000_000);
+    let artifact = Package::new("ballast", "1.0").file("ballast/data.bin", noise()).wheel();
+    let digest = artifact.sha256();
+    let wheel: Arc<[u8]> = artifact.bytes.into();
     let size = wheel.len();
     let server = Server::start(move |seen| answer(seen, &wheel));
     let home = tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}"))?;
@@ -74,8 +76,8 @@ fn row(name: &str, cost: &Cost, base: Duration, size: usize, requests: usize) ->
     ]
 }
 
-/// A valid wheel that is mostly one incompressible, uncompressed file.
-fn ballast() -> Vec<u8> {
+/// What cannot be compressed (xorshift64).
+fn noise() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(SIZE);
     while bytes.len() < SIZE {
@@ -84,7 +86,7 @@ fn ballast() -> Vec<u8> {
         state ^= state << 17;
         bytes.extend_from_slice(&state.to_le_bytes());
     }
-    Wheel::new("ballast", "1.0").stored().file("ballast/data.bin", bytes).build()
+    bytes
 }
 
 /// The file, and a simple index (PEP 503) that lists it.

@@ -6,6 +6,7 @@
 mod check;
 mod fetch;
 mod install;
+mod project;
 mod run;
 mod table;
 
@@ -34,7 +35,7 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|(known, _)| known != *name)) {
         return Err(format!("there is no benchmark `{unknown}`"));
     }
-    let tools = crate::setup::tools()?;
+    let tools = crate::setup::tools();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.current_dir(root()).args(["build", "--release", "--locked", "-p", "rewarm"]);

@@ -1,8 +1,8 @@
 //! The test bench: a virtual environment with mypy, a small project, and the plain mypy to compare
 //! with.
 //!
-//! The environment is made once, from hash-pinned wheels, under `target/` or at the path in
-//! `REWARM_TEST_VENV`. Each bench gets its own by symbolic links, so that it can be changed.
+//! The environment is made once, from hash-pinned wheels, under `target/`, unless `REWARM_TEST_VENV`
+//! names one with a mypy of some other version. Each bench gets its own by symbolic links, so that it can be changed.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -36,7 +36,10 @@ pub(crate) fn venv() -> &'static Path {
     MADE.get_or_init(|| {
         #[expect(clippy::disallowed_methods, reason = "tests are told where their tools are")]
         let given = std::env::var_os("REWARM_TEST_VENV");
-        let venv = given.map_or_else(|| PathBuf::from(VENV), PathBuf::from);
+        if let Some(given) = given {
+            return fs::canonicalize(given).expect("the environment in REWARM_TEST_VENV");
+        }
+        let venv = PathBuf::from(VENV);
         let parent = venv.parent().expect("a directory to put the environment in");
         fs::create_dir_all(parent).expect("target directory");
         // Test processes that start at once make it once.

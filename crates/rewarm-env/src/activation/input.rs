@@ -43,7 +43,8 @@ pub enum Input {
         /// What was there.
         seen: Seen,
     },
-    /// The names in a directory, without `__pycache__`, which any import may add.
+    /// The names in a directory, without `__pycache__`, which any import may add; of installed
+    /// packages also the `RECORD`.
     Directory {
         /// An absolute path.
         #[serde(with = "os_path")]
@@ -199,17 +200,27 @@ fn look_at_directory(path: &Path, now: SystemTime) -> io::Result<Seen> {
     Ok(Seen::new(witness, digest, now))
 }
 
+/// Names, and for a `.dist-info` directory (an installed package) also its `RECORD`, which holds
+/// the hashes of its files: the same version may have been installed again from another wheel.
 fn digest_of_names(path: &Path) -> io::Result<Digest> {
-    let mut names = Vec::new();
+    let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
-        let name = entry?.file_name();
-        if name != "__pycache__" {
-            names.push(name);
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == "__pycache__" {
+            continue;
         }
+        let record = match name.as_bytes().ends_with(b".dist-info") {
+            true => fs::read(entry.path().join("RECORD")).ok().map(Digest::of),
+            false => None,
+        };
+        entries.push((name, record));
     }
-    names.sort();
-    let mut hasher = Hasher::new("names in a directory");
-    hasher.list(names.iter().map(|name| name.as_bytes()));
+    entries.sort();
+    let mut hasher = Hasher::new("entries of a directory");
+    for (name, record) in &entries {
+        hasher.field(name.as_bytes()).optional(record.as_ref().map(Digest::as_bytes));
+    }
     Ok(hasher.finish())
 }
 

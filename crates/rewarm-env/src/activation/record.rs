@@ -146,7 +146,65 @@ pub fn save(store: &Store, activation: &Activation) -> Result<(), SaveError> {
     record.activations.truncate(MAX_ENTRIES);
     Ok(store.write(&key, &record)?)
 }
+
 /// Drops what is kept for all callers of an environment.
 pub fn forget(store: &Store, scope: &Scope) -> io::Result<()> {
     store.remove::<ActivationRecord>(&scope.key())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::delta::{List, Op};
+    use super::super::input::Observed;
+    use super::super::task::TaskDefinition;
+    use super::*;
+
+    /// One of everything that a record can hold.
+    fn everything() -> ActivationRecord {
+        let mut delta = Delta::default();
+        let list = || List::path_like("PATH", ["/v/bin".into(), "/w".into()]);
+        delta.push(Op::Set { name: "A".into(), value: "1".into() });
+        delta.push(Op::Unset { name: "B".into() });
+        delta.push(Op::Prepend(list()));
+        delta.push(Op::Append(list()));
+        delta.push(Op::Remove(list()));
+        let tasks: [(&str, &str); 3] = [
+            ("argv", r#"["a", "b"]"#),
+            ("both", r#"{ "depends-on": ["argv"], "description": "d" }"#),
+            ("shell", r#"{ "cmd": "a | b", "cwd": "c", "env": { "E": "$F" } }"#),
+        ];
+        let tasks = tasks.map(|(name, text)| {
+            let task: TaskDefinition = serde_json::from_str(text).expect("it is a task");
+            (name.to_owned(), task)
+        });
+        let mut observed = Observed::new(SystemTime::UNIX_EPOCH);
+        observed.fact("fact", "value");
+        observed.variable("SET".as_ref(), Some("x".as_ref()));
+        observed.variable("UNSET".as_ref(), None);
+        observed.path(Path::new("/nonexistent")).expect("nothing is there");
+        let activation = Activation {
+            workspace_root: "/w".into(),
+            environment: "default".to_owned(),
+            prefix: "/w/.venv".into(),
+            clean_env: true,
+            delta,
+            scripts: vec!["s".into()],
+            tasks: TaskTable::new(tasks.into()).expect("the tasks are right"),
+            volatile: false,
+            inputs: observed.into_inputs(),
+        };
+        ActivationRecord { activations: vec![activation] }
+    }
+
+    #[test]
+    fn format_is_what_this_version_number_stands_for() {
+        let bytes = postcard::to_allocvec(&everything()).expect("everything serialises");
+        let format = (ActivationRecord::VERSION, bytes.len(), Digest::of(&bytes).to_string());
+        // If this fails, readers of the version cannot read what is written now: raise `VERSION`
+        // and describe the new format in `docs/store-format.md`.
+        let expected = "87e140b72d81ad1e37bbe42bf91d63629ec30127956508944ef3304610548f75";
+        assert_eq!(format, (1, 295, expected.to_owned()));
+    }
 }

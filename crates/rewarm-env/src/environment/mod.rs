@@ -107,6 +107,7 @@ pub struct Preparation {
     pub other_locks: Vec<LockFile>,
     context: Context,
     wanted: Vec<Wanted>,
+    lock: Lock,
 }
 
 /// What stays the same from the check to the end.
@@ -222,7 +223,7 @@ fn prepare(
     let context =
         Context { root, request, inputs, interpreter, tags, mend, prompt, options, checked: now };
     let other_locks = project.other_locks.clone();
-    Ok(Preparation { reason, other_locks, context, wanted })
+    Ok(Preparation { reason, other_locks, context, wanted, lock })
 }
 
 /// The evidence of the lock's files, as far as it belongs to what was read.
@@ -335,6 +336,11 @@ impl Preparation {
         let plan = self.context.plan(&self.wanted)?;
         let unresolved = |wanted: &&Wanted| matches!(wanted.source, Source::Index { .. });
         Ok(plan.to_install().filter(unresolved).map(|wanted| wanted.name.clone()).collect())
+    }
+
+    /// The indexes that the lock file names itself.
+    pub fn indexes(&self) -> &[String] {
+        self.lock.indexes()
     }
 
     /// The plan, given the index pages of the [queried](Self::queries) projects.

@@ -8,7 +8,9 @@
 
 mod file;
 mod pylock;
+mod requirements;
 mod select;
+mod uv;
 
 use std::fs;
 use std::io;
@@ -235,14 +237,24 @@ pub struct Lock {
 #[derive(Debug)]
 enum Content {
     Pylock(Box<pylock::Pylock>),
+    Uv(Box<uv::UvLock>),
+    Requirements(requirements::Requirements),
 }
 
 impl Lock {
     /// Reads a lock file, and for `requirements.txt` those that it includes.
     pub fn read(file: &LockFile) -> Result<Self, LockError> {
         let path = &file.path;
+        if file.format == LockFormat::Requirements {
+            let (requirements, files) = requirements::read(path)?;
+            let content = Content::Requirements(requirements);
+            return Ok(Self { file: file.clone(), files, content });
+        }
         let text = read_text(path)?;
-        let content = Content::Pylock(Box::new(pylock::parse(path, &text)?));
+        let content = match file.format {
+            LockFormat::Uv => Content::Uv(Box::new(uv::parse(path, &text)?)),
+            _ => Content::Pylock(Box::new(pylock::parse(path, &text)?)),
+        };
         let files = vec![(path.clone(), Digest::of(&text))];
         Ok(Self { file: file.clone(), files, content })
     }
@@ -261,6 +273,16 @@ impl Lock {
     pub fn requires_python(&self) -> Option<&VersionSpecifiers> {
         match &self.content {
             Content::Pylock(lock) => lock.requires_python.as_ref(),
+            Content::Uv(lock) => lock.requires_python.as_ref(),
+            Content::Requirements(_) => None,
+        }
+    }
+
+    /// The indexes that a `requirements.txt` names itself (`--index-url` first).
+    pub fn indexes(&self) -> &[String] {
+        match &self.content {
+            Content::Requirements(requirements) => &requirements.indexes,
+            _ => &[],
         }
     }
 
@@ -276,6 +298,8 @@ impl Lock {
         }
         let mut packages = match &self.content {
             Content::Pylock(lock) => lock.select(path, target)?,
+            Content::Uv(lock) => lock.select(path, target)?,
+            Content::Requirements(requirements) => requirements.select(target)?,
         };
         packages.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(packages)

@@ -52,6 +52,23 @@ fn packages_changed_behind_our_back_are_a_miss() {
 }
 
 #[test]
+fn package_installed_again_from_another_wheel_is_a_miss() {
+    let workspace = Workspace::new();
+    let record = ".venv/lib/site-packages/six-1.0.dist-info/RECORD";
+    workspace.write(record, "six.py,sha256=a,1\n");
+    workspace.run(&env(&[]));
+    let install = |text: &str| {
+        let package = workspace.root.join(record).with_file_name("");
+        fs::remove_dir_all(package).expect("packages can be removed");
+        workspace.write(record, text);
+    };
+    install("six.py,sha256=a,1\n");
+    workspace.assert_hit(&env(&[]));
+    install("six.py,sha256=b,1\n");
+    assert_eq!(workspace.assert_miss(&env(&[])), "`.venv/lib/site-packages` changed");
+}
+
+#[test]
 fn touched_files_stay_a_hit_and_get_a_new_witness() {
     let workspace = Workspace::new();
     workspace.run(&env(&[]));

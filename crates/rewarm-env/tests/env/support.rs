@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rewarm_env::{Environment, Event, Options, Plan, Preparation, Project, Report, Status, check};
@@ -113,10 +113,15 @@ pub(crate) fn site_packages(venv: &Path) -> Result<PathBuf> {
     Err("no package directory".into())
 }
 
-/// Options with the directories of the system's `PATH`, where the interpreter is.
+/// Options with one directory as `PATH`: that of the interpreter behind `python3`.
 pub(crate) fn options() -> Options {
-    let path = option_env!("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    Options { path: std::env::split_paths(path).collect(), ..Options::default() }
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| {
+        let code = "import os, sys; print(os.path.dirname(sys._base_executable))";
+        let output = run(Command::new("python3").args(["-I", "-c", code]));
+        PathBuf::from(output.expect("the tests need a Python interpreter").trim())
+    });
+    Options { path: vec![directory.clone()], ..Options::default() }
 }
 
 /// Runs Python code in an environment.

@@ -293,13 +293,14 @@ impl Store {
             }
             StrayKind::Partial => {
                 let key = name.split('.').next().and_then(|name| name.parse().ok());
-                let work = || remove_any(path);
+                let work = || remove_if_present(path);
                 let modified = fs::symlink_metadata(path)?.modified()?;
                 let age = now.duration_since(modified).unwrap_or_default();
                 match key {
-                    _ if age < limits.partial_age => Ok(false),
-                    Some(key) => self.locked(&self.lock_path(layout::PARTIAL_LOCK, &key), work),
-                    None => work().map(|()| true),
+                    Some(key) if age >= limits.partial_age => {
+                        self.locked(&self.lock_path(layout::PARTIAL_LOCK, &key), work)
+                    }
+                    _ => Ok(false),
                 }
             }
             StrayKind::Damaged => {
@@ -313,8 +314,4 @@ impl Store {
             }
         }
     }
-}
-
-fn remove_any(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { remove_dir(path) } else { remove_if_present(path) }
 }

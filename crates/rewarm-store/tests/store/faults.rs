@@ -46,6 +46,7 @@ fn fault_worker() {
         "full" => fill(&root),
         "read-only" => read_only(&root),
         "forbidden" => forbidden(&root),
+        "layered" => layered(&root.join("merged/cache")),
         other => panic!("no part `{other}`"),
     }
     println!("part done");
@@ -97,6 +98,35 @@ fn directory_that_may_not_be_written_is_refused_and_left_alone() {
     }
     assert!(output.status.success() && text.contains("part done"), "{text}");
     assert!(walk(&root).is_empty());
+}
+
+#[test]
+fn directories_from_a_lower_layer_of_an_overlay_can_be_replaced_and_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    for layer in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(dir.path().join(layer)).unwrap();
+    }
+    let store = Store::open(&dir.path().join("lower/cache")).unwrap();
+    write_tree(&store).unwrap();
+    write_slot(&store).unwrap();
+    let script = "mount -t overlay overlay \
+        -o \"lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work\" \"$1/merged\"";
+    run_mounted(script, "layered", dir.path());
+}
+
+fn layered(root: &Path) {
+    let store = Store::open(root).expect("a store");
+    let key = Digest::of("key");
+    write_slot(&store).expect("the slot can be replaced");
+    let tree = store.tree(&key).expect("inodes and times are those of the layer");
+    fs::write(tree.path.join("a"), "edited").expect("writable");
+    assert!(store.tree(&key).is_none());
+    write_tree(&store).expect("the tree can be replaced");
+    assert_eq!(fs::read(tree.path.join("a")).expect("readable").len(), 9000);
+    assert!(leftovers(&store).is_empty());
+    let report = store.sweep(&[], &Limits::nothing(), now()).expect("a sweep");
+    assert!(report.failed.is_empty(), "{report:?}");
+    assert!(!tree.path.exists() && leftovers(&store).is_empty());
 }
 
 fn forbidden(root: &Path) {

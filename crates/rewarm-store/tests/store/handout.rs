@@ -51,10 +51,13 @@ fn litter_of_dead_writers_goes_and_work_under_way_stays() {
     let dead = dir.path().join(".rewarm-7-0123456789abcdef-0.tmp");
     let dead_dir = dir.path().join(".rewarm-7-0123456789abcdef-1.tmp");
     let alive = dir.path().join(".rewarm-7-0123456789abcdef-2.tmp");
+    let dead_link = dir.path().join(".rewarm-7-0123456789abcdef-0.tmp.link");
+    let lone_link = dir.path().join(".rewarm-7-0123456789abcdef-3.tmp.link");
+    let alive_link = dir.path().join(".rewarm-7-0123456789abcdef-2.tmp.link");
     let unrelated = dir.path().join(".rewarm-notes.tmp");
     fs::create_dir(&dead_dir).unwrap();
     fs::write(dead_dir.join("link"), "x").unwrap();
-    for path in [&dead, &alive, &unrelated] {
+    for path in [&dead, &alive, &unrelated, &dead_link, &lone_link, &alive_link] {
         fs::write(path, "x").unwrap();
     }
     let held = fs::File::open(&alive).unwrap();
@@ -62,7 +65,8 @@ fn litter_of_dead_writers_goes_and_work_under_way_stays() {
 
     publish_file(&dir.path().join("target"), b"text", 0o644).unwrap();
     let left = names(dir.path());
-    assert_eq!(left, [".rewarm-7-0123456789abcdef-2.tmp", ".rewarm-notes.tmp", "target"]);
+    let alive = ".rewarm-7-0123456789abcdef-2.tmp";
+    assert_eq!(left, [alive, &format!("{alive}.link"), ".rewarm-notes.tmp", "target"]);
 }
 
 #[test]

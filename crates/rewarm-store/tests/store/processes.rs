@@ -234,7 +234,9 @@ fn sweep_beside(part: &str, limits: &Limits) {
     let (_dir, store) = store();
     let mut workers: Vec<_> = (0..3).map(|seed| start(part, store.root(), seed)).collect();
     let mut removed = 0;
-    while workers.iter_mut().any(|worker| worker.try_wait().expect("a worker").is_none()) {
+    let mut is_over = false;
+    while !is_over {
+        is_over = workers.iter_mut().all(|w| w.try_wait().expect("a worker").is_some());
         let report = store.sweep(&[Format::of::<Note>()], limits, now()).expect("a sweep");
         assert!(report.failed.is_empty(), "{report:?}");
         removed += report.total().entries;

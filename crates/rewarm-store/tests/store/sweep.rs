@@ -246,6 +246,81 @@ fn other_version_is_left_alone_with_its_blobs_then_removed_as_a_whole() {
 }
 
 #[test]
+fn what_others_put_into_the_root_is_not_touched() {
+    let (_dir, store) = store();
+    let digest = Digest::of("x");
+    let theirs = [
+        "tmp/notes.txt".to_owned(),
+        "tmp/project/src/main.c".to_owned(),
+        "locks/front-door".to_owned(),
+        "leases/flat.pdf".to_owned(),
+        "partial-v1/score.ly".to_owned(),
+        "photos-v1/ab/holiday.jpg".to_owned(),
+        format!("mixed-v1/{}/{digest}", &digest.to_string()[..2]),
+        "mixed-v1/README".to_owned(),
+        "empty-v1".to_owned(),
+        "blobs-v1/README".to_owned(),
+        "blobs-v1/ab/README".to_owned(),
+        format!("blobs-v1/zz/{digest}"),
+    ];
+    for path in &theirs {
+        let path = store.root().join(path);
+        if path.ends_with("empty-v1") {
+            fs::create_dir(&path).unwrap();
+            continue;
+        }
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        for path in path.ancestors().take_while(|path| *path != store.root()) {
+            set_age(path, DAY * 400);
+        }
+    }
+    let report = store.sweep(&known(), &Limits::nothing(), now()).unwrap();
+    assert_eq!(report.total().entries, 0, "{report:?}");
+    for path in &theirs {
+        assert!(store.root().join(path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn strange_file_among_the_records_does_not_cost_their_blobs() {
+    let (_dir, store) = store();
+    let (_, blob) = put_note(&store, "text", DAY);
+    let next_blob = put(&store, b"next");
+    set_age(&store.blob_path(&next_blob).unwrap(), DAY);
+    let next = NextNote { words: vec![], blobs: vec![next_blob] };
+    store.write(&Digest::of("key"), &next).unwrap();
+    fs::write(store.root().join("note-v1/.nfs0001"), "").unwrap();
+    fs::write(store.root().join("note-v2/.nfs0001"), "").unwrap();
+    store.sweep(&known(), &Limits::default(), now()).unwrap();
+    assert!(store.blob_path(&blob).is_some() && store.blob_path(&next_blob).is_some());
+}
+
+#[test]
+fn other_versions_of_every_area_are_removed_once_unused() {
+    let (_dir, store) = store();
+    let digest = Digest::of("x").to_string();
+    let shard = &digest[..2];
+    let areas = [
+        format!("blobs-v2/{shard}/{digest}"),
+        format!("trees-v9/{shard}/{digest}/pkg/a.py"),
+        format!("slots-v2/mypy/{shard}/{digest}/3.12/a"),
+        format!("partial-v2/{digest}.data"),
+    ];
+    for path in &areas {
+        let path = store.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "text").unwrap();
+    }
+    store.sweep(&known(), &Limits::default(), now()).unwrap();
+    assert!(areas.iter().all(|path| store.root().join(path).exists()));
+    let report = store.sweep(&known(), &Limits::default(), now() + DAY * 31).unwrap();
+    assert_eq!(report.total().entries, 4);
+    assert_eq!(report.total().bytes, 16);
+    assert!(!areas.iter().any(|path| store.root().join(path).exists()));
+}
+
+#[test]
 fn damaged_record_is_swept() {
     let (_dir, store) = store();
     let (key, _) = put_note(&store, "text", DAY);

@@ -69,15 +69,15 @@ fn info(context: &Context) -> Outcome {
     let mut bytes = 0;
     for (kind, total) in &totals {
         bytes += total.bytes;
-        text += &format!("  {kind:<16} {:>8}  {:>10}\n", total.entries, size(total.bytes));
+        text += &format!("  {kind:<20} {:>8}  {:>10}\n", total.entries, size(total.bytes));
     }
     for area in &found.others {
         let (name, entries) = (&area.name, area.entries);
         text +=
-            &format!("  {name:<16} {entries:>8}  {:>10}  another version's\n", size(area.bytes));
+            &format!("  {name:<20} {entries:>8}  {:>10}  another version's\n", size(area.bytes));
     }
     let bound = size(context.settings.max_size);
-    text += &format!("  {:<16} {:>8}  {:>10}  of at most {bound}\n", "all", "", size(bytes));
+    text += &format!("  {:<20} {:>8}  {:>10}  of at most {bound}\n", "all", "", size(bytes));
     print(text.as_bytes())
 }
 
@@ -138,12 +138,13 @@ fn list(context: &Context, filter: &Filter) -> Outcome {
         return print_json(&json!(entries));
     }
     let sizes: BTreeMap<_, _> = found.blobs.iter().map(|blob| (blob.digest, blob.bytes)).collect();
+    let width = entries.iter().map(|(record, _)| record.kind.len()).max().unwrap_or_default();
     let mut text = String::new();
     for (record, name) in entries {
         let content: u64 = record.references.iter().filter_map(|digest| sizes.get(digest)).sum();
         let age = age(now().duration_since(record.last_used).unwrap_or_default());
         let kind = &record.kind;
-        text += &format!("{kind:<12} {:>10} {age:>6}  {name}\n", size(record.bytes + content));
+        text += &format!("{kind:<width$} {:>10} {age:>5}  {name}\n", size(record.bytes + content));
     }
     print(text.as_bytes())
 }
