@@ -85,8 +85,8 @@ impl<'e> Body<'e> {
                 State::Leading(leading) => leading.step(&mut self.call).await,
                 State::Following(following) => following.step(&mut self.call).await,
             };
-            let landed = matches!(step, Ok(Step::End(Some(_))));
-            if let (State::Leading(leading), false) = (&mut self.state, landed) {
+            let goes_on = matches!(step, Ok(Step::Bytes(_) | Step::Again | Step::End(None)));
+            if let (State::Leading(leading), true) = (&mut self.state, goes_on) {
                 self.reuse = leading.reuse();
                 self.salvage = leading.salvage().or(self.salvage.take());
             }

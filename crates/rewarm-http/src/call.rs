@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
+use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rewarm_store::{Digest, Flight, Hasher, Leftover};
 
@@ -12,7 +12,7 @@ use crate::error::{ErrorKind, FetchError};
 use crate::flight::FlightHead;
 use crate::leading::{Leading, Sink};
 use crate::policy::decide::RequestHead;
-use crate::policy::storing::{end_to_end, storable};
+use crate::policy::storing::{end_to_end, merge_not_modified, storable};
 use crate::record::{self, Variant, vary_names, vary_of};
 use crate::request::{Event, Events, Request};
 use crate::resume::{announced_total, is_the_rest, range_from};
@@ -58,6 +58,11 @@ impl<'e> Call<'e> {
         events: Events<'e>,
     ) -> Result<Self, FetchError> {
         let mut headers = request.headers.clone();
+        // Responses may vary by it, so it is set here, not on the way out.
+        let agent = HeaderValue::from_str(&client.config().user_agent);
+        if let (Ok(agent), false) = (agent, headers.contains_key(USER_AGENT)) {
+            headers.insert(USER_AGENT, agent);
+        }
         // Files are stored as they come; a coding would make them vary.
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         if !headers.contains_key(CREDENTIALS)
@@ -114,7 +119,7 @@ impl<'e> Call<'e> {
     pub(crate) fn rest_of(&self, head: &FlightHead, from: u64) -> Option<HeaderMap> {
         let mut more = HeaderMap::new();
         match head.if_range() {
-            _ if from == 0 => return None,
+            _ if from == 0 || head.variant.status() != StatusCode::OK => return None,
             Some(validator) => drop(more.insert(IF_RANGE, validator)),
             // The digest of the whole will tell.
             None if self.expected(head.variant.status()).is_some() => {}
@@ -147,9 +152,9 @@ impl<'e> Call<'e> {
         let fits = || is_the_rest(&answer.headers, from, head.length, &head.headers());
         match answer.status {
             StatusCode::PARTIAL_CONTENT if fits() => {
-                let length = head.length.or_else(|| announced_total(&answer.headers));
-                let writer = flight.resume(leftover, hasher).map_err(|e| self.store_error(e))?;
-                let head = FlightHead { length, ..head };
+                let head = renewed(head, &answer);
+                let writer = flight.resume(leftover, hasher, &head);
+                let writer = writer.map_err(|error| self.store_error(error))?;
                 let leading = Leading::new(head, Sink::Partial(writer), answer.body, self.purpose);
                 Ok(Asked::Rest(Box::new(leading)))
             }
@@ -200,4 +205,13 @@ impl<'e> Call<'e> {
         };
         Leading::new(head, sink, answer.body, self.purpose)
     }
+}
+
+/// The head of a body whose rest came just now: the fields of the newer answer count (RFC 9111
+/// section 3.4), those about the bytes excepted.
+fn renewed(head: FlightHead, part: &Answer) -> FlightHead {
+    let length = head.length.or_else(|| announced_total(&part.headers));
+    let mut variant = head.variant;
+    merge_not_modified(&mut variant, &part.headers, part.request_time, part.response_time);
+    FlightHead { variant, length }
 }

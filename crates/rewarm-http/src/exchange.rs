@@ -20,7 +20,8 @@ use crate::flight::{Nap, view};
 use crate::following::Following;
 use crate::ledger::{self, NotModified};
 use crate::policy::decide::{
-    Decision, Failure, Ground, conditions, decide, may_serve_on_error, may_share, select_offline,
+    Decision, Failure, Ground, conditions, decide, may_serve_on_error, may_share, select,
+    select_offline,
 };
 use crate::policy::freshness::current_age;
 use crate::policy::storing::{end_to_end, invalidated, reusable_fields};
@@ -73,11 +74,8 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
             }
             continue;
         };
-        let Some(record) = record.filter(|_| !variants.is_empty()) else {
-            let asked = call.ask(flight, &HeaderMap::new()).await?;
-            return respond(call, asked, why);
-        };
-        let (variant, reuse) = match validate(&mut call, flight, &record, &variants).await? {
+        let record = record.unwrap_or_else(|| Record::new(&call.request.url));
+        let (variant, reuse) = match ask(&mut call, flight, &record, &variants).await? {
             Validated::Answer(asked) => return respond(call, asked, why),
             Validated::Same(variant) => (variant, Reuse::Revalidated),
             Validated::Stale(variant) => (variant, Reuse::Stale),
@@ -235,26 +233,30 @@ fn stored(call: Call<'_>, variant: Variant, reuse: Reuse, explanation: String) -
     Response { url, status, headers, body: Body::new(call, state, reuse), explanation }
 }
 
-/// What came of asking whether stored responses are still right.
+/// What came of asking the origin.
 enum Validated {
-    /// One is.
+    /// The stored response is still right.
     Same(Variant),
-    /// Nobody can tell, and it may be used all the same.
+    /// Nobody can tell, and the stored response may be used all the same.
     Stale(Variant),
-    /// There is another.
+    /// There is another response.
     Answer(Asked),
 }
 
-/// Asks whether stored responses are still right (RFC 9111 section 4.3).
-async fn validate(
+/// Asks the origin whether stored responses are still right (RFC 9111 section 4.3), or, where there
+/// is nothing to ask about, for a whole one.
+async fn ask(
     call: &mut Call<'_>,
     flight: Option<Flight>,
     record: &Record,
     variants: &[usize],
 ) -> Result<Validated, FetchError> {
     let conditions = conditions(record, variants, &call.headers);
-    let selected = variants.first().map(|&index| &record.variants[index]);
-    let selected = selected.filter(|variant| variant.matches(&call.headers));
+    let selected = select(record, &call.headers).map(|index| &record.variants[index]);
+    let selected = selected.filter(|variant| {
+        let expected = call.expected(variant.status());
+        expected.is_none_or(|digest| digest == variant.body.digest)
+    });
     let fallback = |call: &Call<'_>, failure: Failure| {
         let now = call.client.now();
         selected.filter(|v| may_serve_on_error(call.head(), v, failure, now)).cloned()
@@ -272,7 +274,7 @@ async fn validate(
     {
         return Ok(Validated::Stale(variant));
     }
-    if answer.status != StatusCode::NOT_MODIFIED {
+    if answer.status != StatusCode::NOT_MODIFIED || variants.is_empty() {
         return Ok(Validated::Answer(Asked::Whole(answer, flight)));
     }
     let time = |&index: &usize| {
@@ -353,10 +355,9 @@ pub(crate) fn renew(client: Client, request: Request) -> Pin<Box<dyn Future<Outp
         let Ok(mut call) = Call::new(&client, &request, Purpose::Keep, NO_EVENTS) else { return };
         let Ok(Some(flight)) = client.store().try_flight(&call.flight_key) else { return };
         let Some(record) = client.store().read::<Record>(&call.key) else { return };
-        let selected = crate::policy::decide::select(&record, &call.headers);
+        let selected = select(&record, &call.headers);
         let variants: Vec<usize> = selected.into_iter().collect();
-        let Ok(Validated::Answer(asked)) =
-            validate(&mut call, Some(flight), &record, &variants).await
+        let Ok(Validated::Answer(asked)) = ask(&mut call, Some(flight), &record, &variants).await
         else {
             return;
         };

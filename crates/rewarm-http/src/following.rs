@@ -13,7 +13,8 @@ use crate::body::{State, Step};
 use crate::call::{Asked, Call, Purpose};
 use crate::error::{ErrorKind, FetchError};
 use crate::flight::{FlightHead, Nap, view};
-use crate::record::{Record, StoredBody};
+use crate::record::{Record, StoredBody, Variant};
+use crate::resume::if_range;
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
@@ -146,14 +147,24 @@ impl Following {
         }
     }
 
-    /// What the leader's download became, by the times of its response.
+    /// What the leader's download became: the response that came at the same time, or, if another
+    /// leader finished the same representation, a later one with its strong validator.
     fn landed(&self, call: &Call<'_>) -> Option<StoredBody> {
-        let leader = &self.view.head.variant;
+        let head = &self.view.head;
+        let (sent, came) = (head.variant.request_time, head.variant.response_time);
         let record = call.client.store().read::<Record>(&call.key)?;
-        let is_it = |v: &&crate::record::Variant| {
-            v.came_at(leader.request_time, leader.response_time) && v.body.witness.is_some()
+        let find = |is_it: &dyn Fn(&Variant) -> bool| {
+            record.variants.iter().find(|variant| is_it(variant)).map(|variant| variant.body)
         };
-        record.variants.iter().find(is_it).map(|variant| variant.body)
+        let expected = call.expected(head.variant.status());
+        let validator = head.if_range();
+        find(&|v| v.came_at(sent, came)).or_else(|| {
+            find(&|v| {
+                let same = validator.is_some() && if_range(&v.headers()) == validator;
+                let later = v.response_time >= came && v.matches(&call.headers);
+                expected == Some(v.body.digest) || same && later
+            })
+        })
     }
 
     /// What the caller has, as the next download must reproduce it.

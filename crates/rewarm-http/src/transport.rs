@@ -92,12 +92,8 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn of(error: reqwest::Error) -> Self {
-        let chain = || std::iter::successors(error.source(), |error| (*error).source());
-        let is_tls = chain().any(|cause| {
-            cause
-                .downcast_ref::<io::Error>()
-                .is_some_and(|e| e.kind() == io::ErrorKind::InvalidData)
-        });
+        let mut chain = std::iter::successors(error.source(), |error| (*error).source());
+        let is_tls = chain.any(|cause| cause.downcast_ref().is_some_and(is_invalid_data));
         let kind = if error.is_timeout() {
             ErrorKind::Timeout
         } else if error.is_dns() {
@@ -120,6 +116,13 @@ impl Failure {
     pub(crate) fn at(self, url: &Url, attempts: u32) -> FetchError {
         FetchError::caused(url, attempts, self.kind, self.source)
     }
+}
+
+/// What the TLS layer reports, however often it was wrapped: `source` skips an error that is wrapped
+/// directly.
+fn is_invalid_data(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    error.kind() == io::ErrorKind::InvalidData || inner.is_some_and(is_invalid_data)
 }
 
 impl Transport {
@@ -215,7 +218,11 @@ fn build(config: &ClientConfig) -> Result<reqwest::Client, String> {
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
-        .user_agent(&config.user_agent)
+        // Bytes are stored as they come, whatever features other crates switch on.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .connect_timeout(config.connect_timeout)
         .read_timeout(config.read_timeout);
     let certificates = certificates(config)?;

@@ -16,7 +16,7 @@ pub(crate) const TREES: &str = "trees-v1";
 pub(crate) const SLOTS: &str = "slots-v1";
 /// Files and directories that a living writer has not published yet.
 pub(crate) const TMP: &str = "tmp";
-/// Downloads under way or broken off: `<key>.data` and `<key>.head`.
+/// Downloads under way or broken off: `<key>.data` with `<key>.head` or `<key>.kept`.
 pub(crate) const PARTIAL: &str = "partial-v1";
 /// Files that exist only to be locked.
 pub(crate) const LOCKS: &str = "locks";

@@ -22,6 +22,13 @@ use crate::lock::Lock;
 use crate::record::{self, Kind};
 use crate::store::Store;
 
+/// The bytes of a download.
+const DATA: &str = "data";
+/// Says what the bytes are of, while somebody writes them.
+const HEAD: &str = "head";
+/// The head that an earlier flight left.
+const KEPT: &str = "kept";
+
 /// Bytes between two digests of a prefix.
 const CHECKPOINT: u64 = 4 << 20;
 
@@ -106,21 +113,25 @@ pub struct PartialView<K> {
 impl Store {
     /// Takes the right to download under `key`; `None` while somebody else has it.
     pub fn try_flight(&self, key: &Digest) -> io::Result<Option<Flight>> {
-        let lock = self.try_lock("flight", key)?;
-        Ok(lock.map(|lock| Flight { store: self.clone(), key: *key, _lock: lock }))
+        let Some(lock) = self.try_lock("flight", key)? else { return Ok(None) };
+        // What an earlier flight left is not to be looked on at until it grows again.
+        match fs::rename(self.partial_path(key, HEAD), self.partial_path(key, KEPT)) {
+            Err(error) if !is_absence(&error) => Err(error),
+            _ => Ok(Some(Flight { store: self.clone(), key: *key, _lock: lock })),
+        }
     }
 
     /// Looks at the download under `key`; `None` if there is none, or none that got as far as data.
     pub fn partial_view<K: Kind>(&self, key: &Digest) -> io::Result<Option<PartialView<K>>> {
-        Ok(self.open_partial(key)?.and_then(|(inner, data)| {
+        Ok(self.open_partial(key, HEAD)?.and_then(|(inner, data)| {
             Some(PartialView { head: record::decode(key, &inner.payload)?, data })
         }))
     }
 
-    fn open_partial(&self, key: &Digest) -> io::Result<Option<(Head, File)>> {
+    fn open_partial(&self, key: &Digest, head: &str) -> io::Result<Option<(Head, File)>> {
         let open = || {
-            let bytes = fs::read(self.partial_path(key, "head"))?;
-            let data = OpenOptions::new().read(true).open(self.partial_path(key, "data"))?;
+            let bytes = fs::read(self.partial_path(key, head))?;
+            let data = OpenOptions::new().read(true).open(self.partial_path(key, DATA))?;
             Ok((bytes, data))
         };
         let (bytes, data) = match open() {
@@ -156,7 +167,7 @@ impl<K> PartialView<K> {
 
     /// Whether the data still stands under `key`: it does not once it was published or given up.
     pub fn is_current(&self, store: &Store, key: &Digest) -> io::Result<bool> {
-        let here = Witness::of(&store.partial_path(key, "data"))?;
+        let here = Witness::of(&store.partial_path(key, DATA))?;
         Ok(here.is_some_and(|here| Some(here.inode) == self.data.metadata().ok().map(|m| m.ino())))
     }
 }
@@ -164,8 +175,8 @@ impl<K> PartialView<K> {
 impl Flight {
     /// What an earlier flight left, if its head can be read. The data is not verified yet.
     pub fn leftover<K: Kind>(&self) -> io::Result<Option<Leftover<K>>> {
-        let Some((inner, _)) = self.store.open_partial(&self.key)? else { return Ok(None) };
-        let path = self.store.partial_path(&self.key, "data");
+        let Some((inner, _)) = self.store.open_partial(&self.key, KEPT)? else { return Ok(None) };
+        let path = self.store.partial_path(&self.key, DATA);
         let data = OpenOptions::new().read(true).write(true).open(path)?;
         let head = record::decode(&self.key, &inner.payload);
         Ok(head.map(|head| Leftover { head, inner, data }))
@@ -173,7 +184,7 @@ impl Flight {
 
     /// Drops what an earlier flight left.
     pub fn discard(&self) -> io::Result<()> {
-        for part in ["head", "data"] {
+        for part in [HEAD, KEPT, DATA] {
             match fs::remove_file(self.store.partial_path(&self.key, part)) {
                 Err(error) if !is_absence(&error) => return Err(error),
                 _ => {}
@@ -185,7 +196,7 @@ impl Flight {
     /// Starts at the first byte, in a new file: who looks on at an older one is not disturbed.
     pub fn start<K: Kind>(self, head: &K) -> io::Result<PartialWriter> {
         self.discard()?;
-        let path = self.store.partial_path(&self.key, "data");
+        let path = self.store.partial_path(&self.key, DATA);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(self.store.modes().file);
         let data = match options.open(&path) {
@@ -207,12 +218,22 @@ impl Flight {
         Ok(writer)
     }
 
-    /// Goes on where `leftover` ends; `hasher` is what [`Leftover::verify`] gave.
-    pub fn resume<K>(self, leftover: Leftover<K>, hasher: Hasher) -> io::Result<PartialWriter> {
-        let Leftover { inner: head, data, .. } = leftover;
-        data.set_len(head.length)?;
+    /// Goes on where `leftover` ends, under a new head; `hasher` is what [`Leftover::verify`] gave.
+    pub fn resume<K: Kind>(
+        self,
+        leftover: Leftover<K>,
+        hasher: Hasher,
+        head: &K,
+    ) -> io::Result<PartialWriter> {
+        let Leftover { inner, data, .. } = leftover;
+        data.set_len(inner.length)?;
+        let head = Head { payload: record::encode(&self.key, head)?, ..inner };
         let (size, hasher) = (head.length, crate::blob::Sha(hasher));
-        Ok(PartialWriter { flight: Some(self), head, data, hasher, size })
+        let kept = self.store.partial_path(&self.key, KEPT);
+        let writer = PartialWriter { flight: Some(self), head, data, hasher, size };
+        writer.write_head()?;
+        let _ = fs::remove_file(kept);
+        Ok(writer)
     }
 }
 
@@ -296,7 +317,7 @@ impl PartialWriter {
             let modified = self.data.metadata()?.modified()?;
             self.data.set_modified(modified - BACKDATE)?;
             rename_into(
-                &flight.store.partial_path(&flight.key, "data"),
+                &flight.store.partial_path(&flight.key, DATA),
                 &path,
                 flight.store.modes(),
             )?;
@@ -333,7 +354,7 @@ impl PartialWriter {
         let bytes = record::encode(&flight.key, &self.head)?;
         let mut temp = crate::fs::TempFile::create(&flight.store.tmp_dir(), flight.store.modes())?;
         temp.file.write_all(&bytes)?;
-        let path = flight.store.partial_path(&flight.key, "head");
+        let path = flight.store.partial_path(&flight.key, HEAD);
         temp.publish(&path, flight.store.modes())
     }
 }
@@ -386,7 +407,7 @@ mod tests {
         let leftover = flight.leftover::<Note>()?.expect("a head was left");
         assert_eq!((leftover.head.0.as_str(), leftover.len()), ("etag", 6));
         let hasher = leftover.verify()?.expect("the prefix is sound");
-        let mut writer = flight.resume(leftover, hasher)?;
+        let mut writer = flight.resume(leftover, hasher, &Note("etag".into()))?;
         writer.write(b"world")?;
         let landed = writer.commit(Some(&Digest::of("hello world"))).map_err(|u| u.error)?;
         assert_eq!(landed.blob.size, 11);
@@ -402,7 +423,7 @@ mod tests {
         let mut writer = flight(&store, &key).start(&Note(String::new()))?;
         writer.write(b"hello ")?;
         drop(writer);
-        fs::write(store.partial_path(&key, "data"), b"jello ")?;
+        fs::write(store.partial_path(&key, DATA), b"jello ")?;
         let flight = flight(&store, &key);
         // A rewritten file may keep its inode, so it is the digest that has to notice.
         if let Some(leftover) = flight.leftover::<Note>()? {

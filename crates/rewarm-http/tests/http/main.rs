@@ -2,5 +2,8 @@
 
 mod basics;
 mod common;
+mod faults;
+mod flights;
 mod oracle;
 mod policy;
+mod safety;
