@@ -282,7 +282,7 @@ impl Store {
         if !Envelope::may_start_with(&head[..count]) {
             return Some(Vec::new());
         }
-        read_file(path, self.is_shared()).map(|(_, bytes)| bytes)
+        read_file(path, self.is_shared()).map(|found| found.bytes)
     }
 
     fn list_trees(&self, found: &mut Inventory, sizes: &HashMap<Digest, u64>) -> io::Result<()> {

@@ -193,22 +193,32 @@ impl Store {
     /// Reads a record; damaged, foreign and missing ones are all `None`, and damaged ones are
     /// dropped in passing.
     pub fn read<K: Kind>(&self, key: &Digest) -> Option<K> {
-        self.read_at(key).map(|(_, value)| value)
+        self.read_at(key).map(|(_, _, value)| value)
     }
 
-    /// Also says which root has it.
-    pub(crate) fn read_at<K: Kind>(&self, key: &Digest) -> Option<(&Path, K)> {
+    /// Reads a record and notes that it was of use, as [`touch`](Self::touch) does, without looking
+    /// at the file once more: for hot paths.
+    pub fn read_used<K: Kind>(&self, key: &Digest, now: SystemTime) -> Option<K> {
+        let (root, file, value) = self.read_at(key)?;
+        if root == self.root() && !is_recent(file.modified, now) {
+            self.touch::<K>(key, now);
+        }
+        Some(value)
+    }
+
+    /// Also says which root has it, and what file it is.
+    pub(crate) fn read_at<K: Kind>(&self, key: &Digest) -> Option<(&Path, RecordFile, K)> {
         let area = layout::kind_dir(K::NAME, K::VERSION);
         for root in self.roots() {
             let path = layout::sharded(root, &area, key);
             let is_here = root == self.root();
-            let Some((file, bytes)) = read_file(&path, self.is_shared() || !is_here) else {
+            let Some(found) = read_file(&path, self.is_shared() || !is_here) else {
                 continue;
             };
-            match record::decode(key, &bytes) {
-                Some(value) => return Some((root, value)),
-                None if is_here && bytes.is_empty() => {}
-                None if is_here => drop(self.drop_damaged(&file, &path, &area, key)),
+            match record::decode(key, &found.bytes) {
+                Some(value) => return Some((root, found, value)),
+                None if is_here && found.bytes.is_empty() => {}
+                None if is_here => drop(self.drop_damaged(&found.file, &path, &area, key)),
                 None => {}
             }
             // What lies below may be older than what this one said.
@@ -257,8 +267,9 @@ impl Store {
         let Ok(modified) = fs::metadata(&path).and_then(|metadata| metadata.modified()) else {
             return;
         };
-        let is_recent = now.duration_since(modified).is_ok_and(|age| age < USE_GRANULARITY);
-        if !is_recent && let Ok(file) = File::options().write(true).open(&path) {
+        if !is_recent(modified, now)
+            && let Ok(file) = File::options().write(true).open(&path)
+        {
             // Of a file that belongs to another user of the group, only the kernel's time can be set.
             let _ = file.set_modified(now).or_else(|_| mark_used(&path));
         }
@@ -291,16 +302,30 @@ impl Store {
 
 /// Reads a record file. In a store that is not shared, one that another user could have planted
 /// does not count.
-pub(crate) fn read_file(path: &Path, shared: bool) -> Option<(File, Vec<u8>)> {
+pub(crate) fn read_file(path: &Path, shared: bool) -> Option<RecordFile> {
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
     let owner = metadata.uid();
     if !shared && owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return None;
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?.saturating_add(1));
-    file.read_to_end(&mut bytes).ok()?;
-    Some((file, bytes))
+    // A record never changes under its name, so its length is the one it has now.
+    let mut bytes = vec![0; usize::try_from(metadata.len()).ok()?];
+    file.read_exact(&mut bytes).ok()?;
+    Some(RecordFile { modified: metadata.modified().ok()?, file, bytes })
+}
+
+/// A record's file as it was found.
+#[derive(Debug)]
+pub(crate) struct RecordFile {
+    pub(crate) file: File,
+    pub(crate) bytes: Vec<u8>,
+    modified: SystemTime,
+}
+
+/// Whether a record's last use need not be noted again.
+fn is_recent(modified: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(modified).is_ok_and(|age| age < USE_GRANULARITY)
 }
 
 /// Removes a file that was found damaged, unless another one took its name since it was opened.

@@ -137,7 +137,7 @@ impl Store {
     /// A damaged tree is forgotten in passing. A lease on `source` keeps the tree's directory from
     /// being swept.
     pub fn tree(&self, source: &Digest) -> Option<Tree> {
-        let (root, manifest) = self.read_at::<Manifest>(source)?;
+        let (root, _, manifest) = self.read_at::<Manifest>(source)?;
         let path = layout::sharded(root, layout::TREES, source);
         if is_whole(&path, &manifest) {
             if root == self.root() {
@@ -155,7 +155,7 @@ impl Store {
     /// Under the tree's lock: another process may have replaced the tree since it was looked at.
     fn forget_damaged(&self, source: &Digest) -> io::Result<()> {
         match self.read_at::<Manifest>(source) {
-            Some((root, manifest)) => {
+            Some((root, _, manifest)) => {
                 let path = layout::sharded(root, layout::TREES, source);
                 if is_whole(&path, &manifest) { Ok(()) } else { self.remove::<Manifest>(source) }
             }

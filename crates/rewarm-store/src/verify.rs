@@ -128,14 +128,14 @@ impl Store {
     fn verify_record(&self, kind: &str, version: u16, key: &Digest) -> io::Result<Verdict> {
         let area = layout::kind_dir(kind, version);
         let path = layout::sharded(self.root(), &area, key);
-        let Some((file, bytes)) = read_file(&path, self.is_shared()) else {
+        let Some(record) = read_file(&path, self.is_shared()) else {
             return Ok(Verdict::Gone);
         };
         let place = (kind, version, *key);
-        match Envelope::parse(&bytes) {
+        match Envelope::parse(&record.bytes) {
             Some(found) if (found.kind, found.version, found.key) == place => Ok(Verdict::Sound),
             // What another process put there meanwhile is not what was read.
-            _ if !is_named(&file, &path)? => Ok(Verdict::Gone),
+            _ if !is_named(&record.file, &path)? => Ok(Verdict::Gone),
             _ => self.remove_record(&area, key).map(|()| Verdict::Damaged),
         }
     }
@@ -158,7 +158,7 @@ impl Store {
     }
 
     fn rehash_tree(&self, source: &Digest) -> io::Result<Verdict> {
-        let Some((root, manifest)) = self.read_at::<Manifest>(source) else {
+        let Some((root, _, manifest)) = self.read_at::<Manifest>(source) else {
             return Ok(Verdict::Gone);
         };
         if root != self.root() {

@@ -90,16 +90,19 @@ pub(crate) fn read(path: &Path) -> Result<File, ConfigError> {
     }
 }
 
-/// The project's configuration, and every file it could have come from.
-pub(crate) fn of_project(root: &Path) -> Result<(File, Vec<PathBuf>), ConfigError> {
-    let own = root.join("rewarm.toml");
-    let pyproject = root.join("pyproject.toml");
-    let file = match (text(&own)?, text(&pyproject)?) {
-        (Some(text), _) => parse(&own, &text, Place::Whole)?,
-        (None, Some(text)) => parse(&pyproject, &text, Place::PyProject)?,
-        (None, None) => File::default(),
-    };
-    Ok((file, vec![own, pyproject]))
+/// Every file that a project's configuration can come from; the first one that is there counts.
+pub(crate) fn project_files(root: &Path) -> Vec<PathBuf> {
+    vec![root.join("rewarm.toml"), root.join("pyproject.toml")]
+}
+
+/// The project's configuration.
+pub(crate) fn of_project(root: &Path) -> Result<File, ConfigError> {
+    for (path, place) in project_files(root).iter().zip([Place::Whole, Place::PyProject]) {
+        if let Some(text) = text(path)? {
+            return parse(path, &text, place);
+        }
+    }
+    Ok(File::default())
 }
 
 fn text(path: &Path) -> Result<Option<String>, ConfigError> {

@@ -3,12 +3,12 @@
 //! This is where the libraries meet: `rewarm-env` says which files are wanted, `rewarm-http`
 //! fetches them into the store, `rewarm-env` goes on from there.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rewarm_env::activation::{
-    self, Activation, ActivationRequest, Miss, Observed, Scope, TaskTable, Variables,
+    self, Activation, ActivationRequest, Observed, Scope, TaskTable, Variables,
 };
 use rewarm_env::{
     CheckError, Event, InstallError, LockError, Names, Options, Plan, Preparation, Project, Report,
@@ -17,11 +17,11 @@ use rewarm_env::{
 use rewarm_http::Request;
 
 use crate::args;
-use crate::commands::cache::size;
 use crate::config::{self, File};
 use crate::context::{Context, now};
 use crate::error::Failure;
 use crate::network;
+use crate::ui::size;
 
 /// A project or bare directory, and where its environment is or will be.
 #[derive(Debug)]
@@ -59,12 +59,18 @@ impl Workspace {
         })?;
         let project = Project::find(&start);
         let root = project.as_ref().map_or(start, |project| project.root.clone());
+        // What is looked at before it is read cannot be newer than what was made of it.
         let mut observed = Observed::new(now());
-        let (config, mut config_files) = config::of_project(&root).map_err(Failure::usage)?;
+        let mut config_files = config::project_files(&root);
         config_files.extend(context.settings.caller.config_file());
         for path in &config_files {
             observed.path(path).map_err(|error| unreadable(path, error))?;
         }
+        for name in ["HOME", "XDG_CONFIG_HOME", "VIRTUAL_ENV", "CONDA_PREFIX"] {
+            let value = context.settings.caller.variables.get(OsStr::new(name));
+            observed.variable(name.as_ref(), value.map(OsString::as_os_str));
+        }
+        let config = config::of_project(&root).map_err(Failure::usage)?;
         for unknown in &config.unknown {
             context.ui.warn(unknown);
         }
@@ -79,9 +85,15 @@ impl Workspace {
     /// What the environment is made from and what it looks like, as inputs of its activation.
     fn observe(&self) -> Result<Observed, Failure> {
         let mut observed = self.observed.clone();
-        let mut paths = vec![self.prefix.join("pyvenv.cfg"), self.prefix.join(STATE_FILE)];
+        let mut paths: Vec<PathBuf> = ["pyvenv.cfg", STATE_FILE, "bin/python", "lib"]
+            .map(|name| self.prefix.join(name))
+            .into();
         if let Some(project) = &self.project {
-            paths.extend(rewarm_env::LOCK_FILES.iter().map(|(name, _)| project.root.join(name)));
+            let candidates = rewarm_env::LOCK_FILES.iter().map(|(name, _)| project.root.join(name));
+            let used = project.lock.as_ref().map(|lock| &lock.path);
+            // Those after the one that counts do not count, whatever becomes of them.
+            let count = candidates.clone().position(|path| Some(&path) == used);
+            paths.extend(candidates.take(count.map_or(usize::MAX, |index| index + 1)));
         }
         paths.extend(site_packages(&self.prefix));
         for path in paths {
@@ -378,6 +390,7 @@ pub(crate) fn caller_variables(context: &Context<'_>) -> Variables {
 pub(crate) fn activate(
     context: &Context<'_>,
     workspace: &Workspace,
+    options: &Options,
     wish: Wish,
 ) -> Result<Activated, Failure> {
     let caller = caller_variables(context);
@@ -398,7 +411,7 @@ pub(crate) fn activate(
                 return Ok(Activated { activation: hit.activation, miss: None });
             }
             Ok(_) => "the environment is another one".to_owned(),
-            Err(miss) => describe(&miss),
+            Err(miss) => miss.to_string(),
         }
     };
     let tasks = TaskTable::new(workspace.config.tasks.clone()).map_err(Failure::usage)?;
@@ -410,12 +423,25 @@ pub(crate) fn activate(
         ..ActivationRequest::new(workspace.root.clone(), workspace.prefix.clone(), observed)
     };
     let activation = activation::activate(request, &caller).map_err(Failure::usage)?;
-    keep(context, &activation);
+    if is_current(context, workspace, options)? {
+        keep(context, &activation);
+    }
     Ok(Activated { activation, miss: Some(miss) })
 }
 
-fn describe(miss: &Miss) -> String {
-    miss.to_string()
+/// Whether the environment, which was just observed, is the one that the lock file wants: somebody
+/// may have changed either since it was installed, and then the activation holds this once only.
+fn is_current(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    options: &Options,
+) -> Result<bool, Failure> {
+    let Some(project) = workspace.project.as_ref().filter(|_| workspace.has_lock()) else {
+        return Ok(true);
+    };
+    let options = Options { revalidate: false, ..options.clone() };
+    let status = rewarm_env::check(project, context.store()?, &options, now());
+    Ok(matches!(status, Ok(Status::UpToDate(_))))
 }
 
 fn keep(context: &Context<'_>, activation: &Activation) {
@@ -436,7 +462,7 @@ pub(crate) fn enter(
     let mut options = options(context, &workspace, &args::Install::default())?;
     options.revalidate = revalidate;
     let installed = ensure(context, &workspace, &options)?;
-    let activated = activate(context, &workspace, wish)?;
+    let activated = activate(context, &workspace, &options, wish)?;
     Ok((workspace, installed, activated))
 }
 

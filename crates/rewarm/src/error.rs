@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::process::ExitCode;
 
 /// Whose fault a failure is; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub(crate) struct Failure {
 }
 
 /// What every command returns.
-pub(crate) type Outcome = Result<ExitCode, Failure>;
+pub(crate) type Outcome = Result<u8, Failure>;
 
 impl Failure {
     /// The project, its configuration or the command line is at fault.

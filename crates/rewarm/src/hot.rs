@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::SystemTime;
 
 use rewarm_env::activation::{self, Activation, Scope, Step, TaskError, Variables};
@@ -24,7 +24,7 @@ const DEFAULT_ENVIRONMENT: &str = "default";
 
 /// Runs the command if this can be done from what is stored; returns only if it failed to start,
 /// or if the command line or the situation needs the long way (`None`).
-pub(crate) fn try_run(args: &[OsString]) -> Option<ExitCode> {
+pub(crate) fn try_run(args: &[OsString]) -> Option<u8> {
     let command = plain_command(args)?;
     let caller = Caller::of_process().ok()?;
     if caller.variables.keys().any(|name| is_setting(name)) {
@@ -53,7 +53,7 @@ pub(crate) fn try_run(args: &[OsString]) -> Option<ExitCode> {
         Err(RunError::Task(_)) => None,
         Err(error) => {
             eprintln!("error: {}", error.with_cause());
-            Some(ExitCode::from(error.code()))
+            Some(error.code())
         }
     }
 }
@@ -81,7 +81,7 @@ fn own_environment(workspace_root: &Path) -> PathBuf {
 
 /// The exit status of a command that kept this process as its parent.
 #[derive(Debug)]
-pub(crate) struct Ended(pub(crate) ExitCode);
+pub(crate) struct Ended(pub(crate) u8);
 
 /// A command that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +135,7 @@ pub(crate) fn become_command(
     };
     let steps = steps?;
     let Some((last, earlier)) = steps.split_last() else {
-        return Ok(Ended(ExitCode::SUCCESS));
+        return Ok(Ended(0));
     };
     for step in earlier {
         if let Some(code) = failure_of(step, &activated)? {
@@ -152,7 +152,7 @@ fn replace_process(argv: &[OsString], environment: Variables, cwd: Option<&Path>
 }
 
 /// Runs a step to its end; `None` if it succeeded, else the status to end with.
-fn failure_of(step: &Step, activated: &Variables) -> Result<Option<ExitCode>, RunError> {
+fn failure_of(step: &Step, activated: &Variables) -> Result<Option<u8>, RunError> {
     let mut process = process(&step.argv, step.environment(activated.clone()), Some(&step.cwd));
     let status =
         process.status().map_err(|error| start_error(&step.argv, Some(&step.cwd), error))?;
@@ -160,7 +160,7 @@ fn failure_of(step: &Step, activated: &Variables) -> Result<Option<ExitCode>, Ru
         return Ok(None);
     }
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
-    Ok(Some(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))))
+    Ok(Some(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 fn process(argv: &[OsString], environment: Variables, cwd: Option<&Path>) -> Command {

@@ -3,10 +3,13 @@
 //! `rewarm run CMD` is tried on its short path first, before argument parsing, configuration and
 //! anything else that costs time. This is the only place where the process ends.
 
+#![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
+
 mod args;
 mod commands;
 mod config;
 mod context;
+mod entry;
 mod environment;
 mod error;
 mod formats;
@@ -17,7 +20,6 @@ mod ui;
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
-use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -29,31 +31,36 @@ use crate::ui::Ui;
 /// A bug in rewarm (`EX_SOFTWARE`).
 const BUG: u8 = 70;
 
-fn main() -> ExitCode {
+/// Everything between the first instruction and the exit code.
+fn run() -> u8 {
     let args: Vec<OsString> = std::env::args_os().collect();
     if let Some(code) = hot::try_run(&args) {
         return code;
     }
+    if let Err(error) = entry::prepare() {
+        eprintln!("error: cannot set up the process: {error}");
+        return 3;
+    }
     std::panic::catch_unwind(AssertUnwindSafe(|| start(args))).unwrap_or_else(|_| {
         eprintln!("rewarm: this is a bug in rewarm; the message above says where");
-        ExitCode::from(BUG)
+        BUG
     })
 }
 
-fn start(args: Vec<OsString>) -> ExitCode {
+fn start(args: Vec<OsString>) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is nobody's loss: help was asked for, and not read.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
     let caller = match Caller::of_process() {
         Ok(caller) => caller,
         Err(error) => {
             eprintln!("error: cannot find the working directory: {error}");
-            return ExitCode::from(3);
+            return 3;
         }
     };
     let ui = Settings::ui(&cli.global, &caller);
@@ -62,13 +69,13 @@ fn start(args: Vec<OsString>) -> ExitCode {
 }
 
 /// The one place where a failure becomes a message and an exit code.
-fn finish(ui: &Ui, own_failure: Option<u8>, outcome: Outcome) -> ExitCode {
+fn finish(ui: &Ui, own_failure: Option<u8>, outcome: Outcome) -> u8 {
     match outcome {
         Ok(code) => code,
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => 0,
         Err(failure) => {
             ui.failure(&failure);
-            ExitCode::from(own_failure.unwrap_or_else(|| code_of(&failure)))
+            own_failure.unwrap_or_else(|| code_of(&failure))
         }
     }
 }

@@ -68,7 +68,7 @@ pub fn lookup(
     now: SystemTime,
 ) -> Result<Hit, Miss> {
     let key = scope.key();
-    let record: ActivationRecord = store.read(&key).ok_or(Miss::NotStored)?;
+    let record: ActivationRecord = store.read_used(&key, now).ok_or(Miss::NotStored)?;
     let cleaned = scope.clean_env.then(|| clean_env(caller));
     let caller = cleaned.as_ref().unwrap_or(caller);
     let situation = Situation { caller, facts: &facts(), now };
@@ -80,7 +80,6 @@ pub fn lookup(
                 if let Some(inputs) = still.renewed {
                     activation.inputs = inputs;
                 }
-                store.touch::<ActivationRecord>(&key, now);
                 return Ok(Hit { activation, renewed });
             }
             Err(difference) => {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
@@ -15,6 +14,7 @@ use crate::context::{Context, now};
 use crate::error::{Failure, Outcome};
 use crate::formats;
 use crate::settings;
+use crate::ui::size;
 
 pub(crate) fn run(context: &Context, args: &Cache) -> Outcome {
     match args {
@@ -162,7 +162,7 @@ fn remove(context: &Context, filter: &Filter) -> Outcome {
         context.ui.detail(&format!("removed {} {name}", record.kind));
     }
     context.ui.note(&format!("removed {}", entry_count(entries.len() as u64)));
-    Ok(ExitCode::from(u8::from(entries.is_empty())))
+    Ok(u8::from(entries.is_empty()))
 }
 
 fn prune(context: &Context, args: &Prune) -> Outcome {
@@ -204,7 +204,7 @@ fn sweep(context: &Context, limits: &Limits) -> Outcome {
         context.ui.note(&format!("left {} in use", entry_count(report.spared.entries)));
     }
     match report.failed.into_iter().next() {
-        None => Ok(ExitCode::SUCCESS),
+        None => Ok(0),
         Some((path, error)) => {
             let text = format!("cannot remove `{}`: {error}", path.display());
             Err(Failure::world(std::io::Error::new(error.kind(), text)))
@@ -215,7 +215,7 @@ fn sweep(context: &Context, limits: &Limits) -> Outcome {
 fn purge(context: &Context, yes: bool) -> Outcome {
     if !yes && !confirmed(context)? {
         context.ui.note("nothing was removed");
-        return Ok(ExitCode::from(1));
+        return Ok(1);
     }
     sweep(context, &Limits::nothing())
 }
@@ -256,7 +256,7 @@ fn verify(context: &Context) -> Outcome {
     print(text.as_bytes())?;
     let checked = entry_count(items.len() as u64);
     context.ui.note(&format!("verified {checked}, dropped {} damaged", damaged.len()));
-    Ok(ExitCode::from(u8::from(!damaged.is_empty())))
+    Ok(u8::from(!damaged.is_empty()))
 }
 
 fn item_text(item: &VerifyItem) -> String {
@@ -270,20 +270,6 @@ fn item_text(item: &VerifyItem) -> String {
 
 fn entry_count(count: u64) -> String {
     if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
-}
-
-/// A size for people: `12.3 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = larger;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 fn age(age: Duration) -> String {
@@ -308,13 +294,5 @@ mod tests {
         assert!(matches("a*b*c", "a1b2b3c"));
         assert!(!matches("https://*.gz", "https://x/pyyaml-6.whl"));
         assert!(!matches("a*b*c", "acb"));
-    }
-
-    #[test]
-    fn sizes_are_shown_with_one_unit() {
-        assert_eq!(size(0), "0 B");
-        assert_eq!(size(1023), "1023 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(20 << 30), "20.0 GiB");
     }
 }

@@ -5,18 +5,17 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use rewarm_check::{CheckError, Event, Report, Request, Reuse};
 use serde_json::json;
 
-use crate::args::Check;
+use crate::args::{Check, Install};
 use crate::commands::print_json;
 use crate::context::{Context, now};
 use crate::environment::{self, Activated, Installed, Wish, Workspace};
 use crate::error::{Failure, Outcome};
-use crate::ui::Progress;
+use crate::ui::Bar;
 
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     let started = Instant::now();
@@ -37,7 +36,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     }
     context.sweep_in_passing();
     // mypy's codes are rewarm's: 0 clean, 1 errors, 2 usage or crash.
-    Ok(ExitCode::from(u8::try_from(report.exit_code).unwrap_or(1)))
+    Ok(u8::try_from(report.exit_code).unwrap_or(1))
 }
 
 fn enter(
@@ -48,7 +47,8 @@ fn enter(
         return environment::enter(context, Wish::default(), false);
     }
     let workspace = Workspace::find(context)?;
-    let activated = environment::activate(context, &workspace, Wish::default())?;
+    let options = environment::options(context, &workspace, &Install::default())?;
+    let activated = environment::activate(context, &workspace, &options, Wish::default())?;
     Ok((workspace, Installed::default(), activated))
 }
 
@@ -71,7 +71,7 @@ fn request(
 }
 
 fn check(context: &Context<'_>, request: &Request) -> Result<Report, Failure> {
-    let spinner: std::sync::OnceLock<Progress<'_>> = std::sync::OnceLock::new();
+    let spinner: std::sync::OnceLock<Bar> = std::sync::OnceLock::new();
     let report = rewarm_check::check(context.store()?, request, now(), &|event| match event {
         Event::Running { files } => {
             spinner.get_or_init(|| context.ui.spinner(&format!("mypy is checking {files} files")));

@@ -1,7 +1,5 @@
 //! `rewarm clean`: removes the environment, or only what is remembered of its activation.
 
-use std::process::ExitCode;
-
 use rewarm_env::STATE_FILE;
 use rewarm_env::activation::{self, Scope};
 
@@ -18,7 +16,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
     }
     if args.activation {
         context.ui.note("forgot the activation");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(0);
     }
     remove_environment(context, &workspace)
 }
@@ -29,7 +27,7 @@ fn remove_environment(context: &Context<'_>, workspace: &Workspace) -> Outcome {
     let shown = own.display().to_string();
     if !own.join("pyvenv.cfg").exists() {
         context.ui.note(&format!("there is no environment at `{shown}`"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(0);
     }
     if !own.join(STATE_FILE).exists() {
         return Err(Failure::usage(format!("`{shown}` was not made by rewarm"))
@@ -40,5 +38,5 @@ fn remove_environment(context: &Context<'_>, workspace: &Workspace) -> Outcome {
         Failure::world(std::io::Error::new(error.kind(), text))
     })?;
     context.ui.note(&format!("removed `{shown}`; everything in it is in the cache"));
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

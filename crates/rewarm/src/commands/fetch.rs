@@ -6,19 +6,17 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use rewarm_http::{Content, Event, Fetched, Request, Reuse};
 use rewarm_store::LinkKind;
 use serde_json::json;
 
 use crate::args::Fetch;
-use crate::commands::cache::size;
 use crate::commands::print_json;
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::network;
-use crate::ui::{Progress, Ui};
+use crate::ui::{Bar, Ui, size};
 
 /// Files outside the cache are as readable as the umask allows.
 const MODE: u32 = 0o666;
@@ -46,7 +44,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Fetch) -> Outcome {
     if context.settings.json {
         return print_json(&json!(results));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// Where the body goes; `None` is standard output.
@@ -101,7 +99,7 @@ fn stream(
     })?
 }
 
-fn show(ui: &Ui, bar: &Progress<'_>, event: &Event<'_>) {
+fn show(ui: &Ui, bar: &Bar, event: &Event<'_>) {
     match event {
         Event::Progress { position, total, .. } => {
             if let Some(total) = total {

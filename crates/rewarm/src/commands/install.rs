@@ -1,7 +1,5 @@
 //! `rewarm install`: makes the environment match the lock file.
 
-use std::process::ExitCode;
-
 use serde_json::json;
 
 use crate::args::Install;
@@ -26,7 +24,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Install) -> Outcome {
     if context.settings.json {
         return print_json(&as_json(&workspace, &installed));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 fn as_json(workspace: &Workspace, installed: &Installed) -> serde_json::Value {
@@ -44,7 +42,7 @@ fn as_json(workspace: &Workspace, installed: &Installed) -> serde_json::Value {
 fn dry_run(context: &Context<'_>, workspace: &Workspace, options: &rewarm_env::Options) -> Outcome {
     let nothing = || {
         context.ui.note("nothing to do: the environment matches the lock file");
-        Ok(ExitCode::SUCCESS)
+        Ok(0)
     };
     let project = workspace.project.as_ref().ok_or_else(|| Failure::usage("no project here"))?;
     let status = rewarm_env::check(project, context.store()?, options, now());

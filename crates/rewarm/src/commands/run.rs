@@ -2,8 +2,6 @@
 //!
 //! The common case never gets here: see `hot`.
 
-use std::process::ExitCode;
-
 use rewarm_env::activation::{Command, TaskTable};
 use serde_json::json;
 
@@ -36,7 +34,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
         Err(error) => {
             let code = error.code();
             context.ui.failure(&hint(Failure::usage(error), code));
-            Ok(ExitCode::from(code))
+            Ok(code)
         }
     }
 }
@@ -77,7 +75,7 @@ fn list(context: &Context<'_>) -> Outcome {
     }
     if tasks.iter().next().is_none() {
         context.ui.note("there are no tasks; add some under `[tool.rewarm.tasks]`");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(0);
     }
     let width = tasks.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
