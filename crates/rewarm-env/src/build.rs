@@ -117,11 +117,13 @@ impl<'a> Builder<'a> {
         Ok(Self { store, interpreter, pip, identity: identity.to_owned() })
     }
 
-    /// Builds the wheel of a source distribution that is in the store.
+    /// Builds the wheel of a source distribution that is in the store; `on_start` is called unless
+    /// that was done before.
     pub(crate) fn build_sdist(
         &self,
         (filename, blob): (&str, &Digest),
         subdirectory: Option<&Path>,
+        on_start: &dyn Fn(),
     ) -> Result<(String, Digest), BuildError> {
         let io_error = |source| BuildError::Io { what: filename.to_owned(), source };
         let mut hasher = Hasher::new("built wheel, 1");
@@ -136,6 +138,7 @@ impl<'a> Builder<'a> {
         {
             return Ok((known.filename, known.blob));
         }
+        on_start();
         let scratch = tempfile::tempdir().map_err(io_error)?;
         let source = scratch.path().join(filename);
         self.copy_out(blob, &source).map_err(io_error)?;

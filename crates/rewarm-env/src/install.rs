@@ -6,7 +6,7 @@
 //! in parallel by `uv-install-wheel`, which replaces files by rename and never writes through a
 //! hard link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -287,13 +287,11 @@ impl Installation<'_> {
     pub(crate) fn clean_up(
         &self,
         store: &Store,
-        pending: &BTreeMap<String, Option<Digest>>,
+        pending: &BTreeMap<String, BTreeSet<Digest>>,
     ) -> Result<(), InstallError> {
-        for (name, tree) in pending {
-            let Some(tree) = tree.as_ref().and_then(|digest| store.tree(digest)) else { continue };
-            let files = || tree.files.iter().map(|file| file.path.as_str());
-            for directory in [&self.layout.scheme.purelib, &self.layout.scheme.platlib] {
-                remove_traces(self.root, directory, files()).map_err(|source| {
+        for (name, trees) in pending {
+            for tree in trees.iter().filter_map(|digest| store.tree(digest)) {
+                remove_traces(&self.layout, name, &tree).map_err(|source| {
                     let (name, root) = (name.clone(), self.root.to_owned());
                     InstallError::Remove { name, root, source }
                 })?;

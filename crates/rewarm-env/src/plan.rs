@@ -165,7 +165,11 @@ fn may_be(file: Option<&Digest>, hashes: &[Hash]) -> bool {
 fn is_from(source: &Source, installed: &Installed) -> bool {
     let url = installed.direct_url.as_ref();
     match source {
-        Source::Directory { editable, .. } => url.is_some_and(|url| url.is_editable() == *editable),
+        Source::Directory { path, editable, .. } => url.is_some_and(|url| {
+            let expected = location_url(&Location::Path(path.clone()));
+            let same = url.url.trim_end_matches('/') == expected.trim_end_matches('/');
+            same && url.is_editable() == *editable
+        }),
         Source::Wheel { file, direct: true } | Source::Sdist { file, direct: true, .. } => {
             url.is_some_and(|url| url.url == location_url(&file.location))
         }

@@ -7,7 +7,7 @@
 //! or of another format is as good as none. Format: `RWENV`, a version byte, postcard, sha256 of
 //! all that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(crate) struct State {
     /// The packages that rewarm installed.
     pub(crate) packages: BTreeMap<String, PackageState>,
     /// The packages whose change was begun, with the trees whose files may be half there.
-    pub(crate) pending: BTreeMap<String, Option<Digest>>,
+    pub(crate) pending: BTreeMap<String, BTreeSet<Digest>>,
 }
 
 /// A package that rewarm installed.

@@ -9,6 +9,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rewarm_store::Tree;
+use uv_install_wheel::Layout;
+
 use crate::lock::normalized;
 use crate::wheel::record_rows;
 
@@ -30,24 +33,67 @@ pub(crate) fn uninstall(root: &Path, dist_info: &Path) -> io::Result<()> {
     remove_dist_info(dist_info)
 }
 
-/// Removes what an installation from a tree may have left, half done.
-pub(crate) fn remove_traces<'a>(
-    root: &Path,
-    site_packages: &Path,
-    files: impl Iterator<Item = &'a str>,
-) -> io::Result<()> {
-    let mut data = BTreeSet::new();
-    let mut paths = Vec::new();
-    for file in files {
-        match file.split_once('/') {
-            Some((top, _)) if top.ends_with(".data") => drop(data.insert(site_packages.join(top))),
-            _ => paths.push(site_packages.join(file)),
+/// Removes what an installation of `tree` that was cut short may have left: its files wherever
+/// they were going, its launchers, and the temporary files beside them.
+pub(crate) fn remove_traces(layout: &Layout, name: &str, tree: &Tree) -> io::Result<()> {
+    let scheme = &layout.scheme;
+    for site_packages in [&scheme.purelib, &scheme.platlib] {
+        let mut data = BTreeSet::new();
+        let mut paths = Vec::new();
+        for file in tree.files.iter().map(|file| file.path.as_str()) {
+            paths.push(site_packages.join(file));
+            let Some((top, rest)) = file.split_once('/') else { continue };
+            if top.ends_with(".dist-info") && rest == "entry_points.txt" {
+                let names = launchers(&tree.path.join(top));
+                paths.extend(names.into_iter().map(|name| scheme.scripts.join(name)));
+            }
+            let Some((kind, rest)) = rest.split_once('/') else { continue };
+            if top.ends_with(".data") {
+                data.insert(site_packages.join(top));
+                match kind {
+                    "data" => paths.push(scheme.data.join(rest)),
+                    "scripts" => paths.push(scheme.scripts.join(rest)),
+                    "headers" => paths.push(scheme.include.join(name).join(rest)),
+                    _ => paths.push(site_packages.join(rest)),
+                }
+            }
+        }
+        for dir in data {
+            remove_dir(&dir)?;
+        }
+        remove_temporary(&paths)?;
+        // What only the installer writes.
+        let infos: BTreeSet<_> = paths.iter().filter_map(|path| path.parent()).collect();
+        for info in infos {
+            if info.extension().is_some_and(|extension| extension == "dist-info") {
+                remove_dir(info)?;
+            }
+        }
+        remove_files(&scheme.data, site_packages, &paths)?;
+    }
+    Ok(())
+}
+
+/// Removes files and directories named `.tmp` and six more characters, as the linker names what
+/// it has not renamed yet, beside any of the paths.
+fn remove_temporary(paths: &[PathBuf]) -> io::Result<()> {
+    let parents: BTreeSet<_> = paths.iter().filter_map(|path| path.parent()).collect();
+    for parent in parents {
+        let Ok(entries) = fs::read_dir(parent) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.len() != 10 || !name.as_encoded_bytes().starts_with(b".tmp") {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                remove_dir(&entry.path())?;
+            } else {
+                ignore_absence(fs::remove_file(entry.path()))?;
+            }
         }
     }
-    for dir in data {
-        remove_dir(&dir)?;
-    }
-    remove_files(root, site_packages, &paths)
+    Ok(())
 }
 
 /// Removes files below `root`, what was compiled from them, and directories left empty.

@@ -37,20 +37,22 @@ impl Plan {
         let _lock = EnvironmentLock::acquire(root).map_err(InstallError::io(root))?;
         let before = State::read(root);
         self.context.mend(on_event)?;
-        let known = self.context.known(before.as_ref());
-        let present = scan(&self.context.site_packages()).map_err(InstallError::io(root))?;
-        let install = InstallPlan::new(&self.wanted, &present, &known, self.context.options.exact);
-        self.make_ready(store, &install, &mut ready, on_event)?;
-        ready.retain(|name, _| install.to_install().any(|wanted| wanted.name.as_str() == name));
         let installation = Installation {
             root,
             layout: venv::layout(root, &self.context.interpreter),
             link_mode: self.context.options.link_mode,
             on_event,
         };
-        if !install.is_empty() || !known.pending.is_empty() {
-            let state = self.context.begin(before.as_ref(), &install, &ready)?;
+        if let Some(state) = &before {
             installation.clean_up(store, &state.pending)?;
+        }
+        let known = self.context.known(before.as_ref());
+        let present = scan(&self.context.site_packages()).map_err(InstallError::io(root))?;
+        let install = InstallPlan::new(&self.wanted, &present, &known, self.context.options.exact);
+        self.make_ready(store, &install, &mut ready, on_event)?;
+        ready.retain(|name, _| install.to_install().any(|wanted| wanted.name.as_str() == name));
+        if !install.is_empty() {
+            self.context.begin(before.as_ref(), &install, &ready)?;
             self.remove(&installation, &install, &present)?;
             let packages: Vec<&Prepared> = ready.values().collect();
             installation.link(&packages)?;
@@ -94,8 +96,9 @@ impl Plan {
         for prepared in wheels {
             ready.insert(prepared.wanted.name.to_string(), prepared);
         }
+        let mut builder = None;
         for wanted in missing {
-            if let Some(prepared) = self.build(store, wanted, on_event)? {
+            if let Some(prepared) = self.build(store, wanted, &mut builder, on_event)? {
                 on_event(Event::Prepared(wanted.name.clone()));
                 ready.insert(wanted.name.to_string(), prepared);
             }
@@ -104,23 +107,34 @@ impl Plan {
     }
 
     /// Builds a package that is no wheel; nothing for one that is installed in place.
-    fn build(
-        &self,
-        store: &Store,
+    fn build<'a>(
+        &'a self,
+        store: &'a Store,
         wanted: &Wanted,
+        builder: &mut Option<Builder<'a>>,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Option<Prepared>, InstallError> {
-        let builder = || Builder::new(store, &self.context.interpreter, wanted.name.as_str());
+        if !matches!(
+            wanted.source,
+            Source::Sdist { .. } | Source::Directory { editable: false, .. }
+        ) {
+            return Ok(None);
+        }
+        if builder.is_none() {
+            let found = Builder::new(store, &self.context.interpreter, wanted.name.as_str())?;
+            *builder = Some(found);
+        }
+        let builder = builder.as_ref().expect("set above");
+        let on_start = || on_event(Event::Building(wanted.name.clone()));
         let ((wheel, blob), origin) = match &wanted.source {
             Source::Sdist { file, subdirectory, .. } => {
                 let source = self.blob(store, file)?;
-                on_event(Event::Building(wanted.name.clone()));
                 let sdist = (file.filename.as_str(), &source);
-                (builder()?.build_sdist(sdist, subdirectory.as_deref())?, Some(source))
+                (builder.build_sdist(sdist, subdirectory.as_deref(), &on_start)?, Some(source))
             }
-            Source::Directory { path, editable: false, .. } => {
-                on_event(Event::Building(wanted.name.clone()));
-                (builder()?.build_directory(path)?, None)
+            Source::Directory { path, .. } => {
+                on_start();
+                (builder.build_directory(path)?, None)
             }
             _ => return Ok(None),
         };
@@ -210,15 +224,15 @@ impl Context {
         before: Option<&State>,
         install: &InstallPlan,
         ready: &Ready,
-    ) -> Result<State, InstallError> {
+    ) -> Result<(), InstallError> {
         let mut pending = before.map(|state| state.pending.clone()).unwrap_or_default();
         for wanted in install.to_install() {
             let name = wanted.name.to_string();
             let tree = ready.get(&name).map(|prepared| prepared.blob);
-            pending.entry(name).or_insert(tree);
+            pending.entry(name).or_default().extend(tree);
         }
         for installed in &install.remove {
-            pending.entry(installed.name.to_string()).or_insert(None);
+            pending.entry(installed.name.to_string()).or_default();
         }
         let packages = before.map(|state| state.packages.clone()).unwrap_or_default();
         let state = State {
@@ -230,8 +244,7 @@ impl Context {
             packages,
             pending,
         };
-        state.write(&self.root).map_err(InstallError::io(&self.root))?;
-        Ok(state)
+        state.write(&self.root).map_err(InstallError::io(&self.root))
     }
 
     /// Notes that the environment is as it should be.

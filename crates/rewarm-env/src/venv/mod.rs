@@ -2,8 +2,8 @@
 //!
 //! An environment made by another tool is used as it is. What is mended is what no longer works:
 //! links to an interpreter that is gone, and scripts that name the directory the environment was
-//! copied or moved from. `pyvenv.cfg` is written first, so an environment that was being made when
-//! its maker died is recognised and finished.
+//! copied or moved from. `pyvenv.cfg` is written last: a directory that has rewarm's lock file but no
+//! `pyvenv.cfg` was being made when its maker died, and is finished.
 
 mod scripts;
 
@@ -64,7 +64,7 @@ impl VenvError {
 /// What is at the path of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing, or an empty directory.
+    /// Nothing, an empty directory, or an environment that rewarm did not finish making.
     Absent,
     /// An environment whose interpreter is there.
     Sound,
@@ -89,13 +89,10 @@ pub fn inspect(root: &Path) -> Result<Condition, VenvError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::Absent),
             Err(error) => return Err(VenvError::io(root)(error)),
         };
-        let foreign = |entry: io::Result<fs::DirEntry>| {
-            entry.map_or(true, |entry| entry.file_name() != OsStr::new(LOCK_NAME))
-        };
-        return if entries.any(foreign) {
-            Err(VenvError::NotAnEnvironment { path: root.to_owned() })
-        } else {
+        return if entries.next().is_none() || root.join(LOCK_NAME).is_file() {
             Ok(Condition::Absent)
+        } else {
+            Err(VenvError::NotAnEnvironment { path: root.to_owned() })
         };
     }
     if !python(root).exists() {
@@ -137,7 +134,6 @@ pub(crate) fn create(
         publish_file(&path, text, mode).map_err(VenvError::io(&path))
     };
     make_dir(root)?;
-    write(CONFIGURATION, configuration.as_bytes(), 0o666)?;
     write(".gitignore", b"*\n", 0o666)?;
     let layout = layout(root, interpreter);
     for dir in [&layout.scheme.scripts, &layout.scheme.purelib, &layout.scheme.platlib] {
@@ -151,7 +147,8 @@ pub(crate) fn create(
         link(Path::new("lib"), &root.join("lib64"))?;
     }
     link_interpreter(root, &executable, interpreter)?;
-    scripts::write_activation(root, interpreter, prompt)
+    scripts::write_activation(root, interpreter, prompt)?;
+    write(CONFIGURATION, configuration.as_bytes(), 0o666)
 }
 
 /// Points the links in `bin` at an interpreter.

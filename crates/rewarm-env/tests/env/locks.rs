@@ -1,27 +1,31 @@
 //! The three lock formats: what they select, and how they say no.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use rewarm_env::{
     Interpreter, Location, Lock, LockError, LockFile, LockFormat, Names, Search, Selection, Source,
     Target, Wanted,
 };
-use rewarm_store::Store;
 
 use crate::support::{Fixture, Result, later, options};
 
 const SHA: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-fn interpreter(store: &Store) -> Result<Interpreter> {
-    let search = Search { path: options().path, ..Search::default() };
-    Ok(Interpreter::find(&search, store, later())?)
+fn interpreter() -> &'static Interpreter {
+    static INTERPRETER: OnceLock<Interpreter> = OnceLock::new();
+    INTERPRETER.get_or_init(|| {
+        let fixture = Fixture::new().expect("a fixture");
+        let search = Search { path: options().path, ..Search::default() };
+        Interpreter::find(&search, &fixture.store, later()).expect("an interpreter")
+    })
 }
 
 /// Reads a lock file of the fixture and selects from it.
 fn select(fixture: &Fixture, name: &str, selection: &Selection) -> Result<Vec<Wanted>> {
-    let interpreter = interpreter(&fixture.store)?;
+    let interpreter = interpreter();
     let (markers, tags) = (interpreter.marker_environment()?, interpreter.tags()?);
     let target = Target { markers: &markers, tags: &tags, selection };
     Ok(read(fixture, name)?.select(target)?)
@@ -152,7 +156,7 @@ fn pylock_errors_name_the_line() -> Result {
 #[test]
 fn the_best_wheel_wins_and_else_the_sdist() -> Result {
     let fixture = Fixture::new()?;
-    let interpreter = interpreter(&fixture.store)?;
+    let interpreter = interpreter();
     let [major, minor, _] = interpreter.version;
     let (python, arch) = (format!("cp{major}{minor}"), std::env::consts::ARCH);
     let file = |name: &str| {
@@ -407,7 +411,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn no_text_makes_a_parser_panic(texts in prop::collection::vec(text(), 16)) {
