@@ -177,7 +177,7 @@ pub fn check(
                 Err(reason) => reason,
             }
         }
-        Some(_) => Outdated::Request,
+        Some(_) => Outdated::Asked,
         None => Outdated::Unknown,
     };
     prepare(project, store, options, (root, request, reason), now)
@@ -398,7 +398,8 @@ impl Plan {
         &self.context.interpreter
     }
 
-    /// Whether the environment and all its packages are as they should be.
+    /// Whether the environment and all its packages are as they should be. Carrying out such a plan
+    /// still has a use: it notes what was found, so that the next check is cheap.
     pub fn is_empty(&self) -> bool {
         self.install.is_empty() && self.context.mend == Mend::Nothing
     }
