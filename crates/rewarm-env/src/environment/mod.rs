@@ -35,7 +35,7 @@ pub struct Options {
     pub environment: Option<PathBuf>,
     /// Extras and groups.
     pub selection: Selection,
-    /// An interpreter that the user named.
+    /// An interpreter that the user named: a path, a program on `PATH`, or a version.
     pub python: Option<PathBuf>,
     /// The directories of `PATH`.
     pub path: Vec<PathBuf>,
@@ -283,8 +283,8 @@ fn choose_interpreter(
     let present = Interpreter::at(&venv::python(root), store, now)?;
     let fits = present.satisfies(search.requires_python.as_ref())
         && match &search.explicit {
-            Some(path) => {
-                let named = Interpreter::at(path, store, now)?;
+            Some(_) => {
+                let named = Interpreter::find(search, store, now)?;
                 (named.version, named.base_prefix) == (present.version, present.base_prefix.clone())
             }
             None => true,

@@ -67,6 +67,25 @@ fn a_binary_is_asked_once_and_a_script_every_time() -> Result {
 }
 
 #[test]
+fn an_interpreter_can_be_named_by_path_program_or_version() -> Result {
+    let fixture = Fixture::new()?;
+    let path = options().path;
+    let any = Search { path: path.clone(), ..Search::default() };
+    let expected = Interpreter::find(&any, &fixture.store, later())?;
+    let [major, minor, _] = expected.version;
+    let version = format!("{major}.{minor}");
+    for name in [path[0].join("python3"), format!("python{version}").into(), version.into()] {
+        let search = Search { explicit: Some(name), ..any.clone() };
+        let found = Interpreter::find(&search, &fixture.store, later())?;
+        assert_eq!(found.version, expected.version);
+    }
+    let search = Search { explicit: Some("python9".into()), ..any };
+    let error = Interpreter::find(&search, &fixture.store, later()).map(drop);
+    assert!(error.is_err_and(|error| error.to_string().contains("`python9` does not run")));
+    Ok(())
+}
+
+#[test]
 fn activation_works_where_names_need_quotes() -> Result {
     let fixture = Fixture::new()?;
     let root = fixture.path("it's a \"project\"");
