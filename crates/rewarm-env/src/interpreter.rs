@@ -130,7 +130,8 @@ impl Kind for InterpreterRecord {
 /// Where to look for an interpreter.
 #[derive(Debug, Clone, Default)]
 pub struct Search {
-    /// One that the user named; no other will do.
+    /// One that the user named, by a path, by the name of a program (`python3.12`) or by a version
+    /// (`3.12`); no other will do.
     pub explicit: Option<PathBuf>,
     /// The directories of `PATH`, in order.
     pub path: Vec<PathBuf>,
@@ -171,7 +172,7 @@ impl Interpreter {
         let wanted = search.requires_python.as_ref();
         let mut rejected: Vec<(PathBuf, String)> = Vec::new();
         let candidates = match &search.explicit {
-            Some(path) => vec![path.clone()],
+            Some(named) => explicit_candidates(named, &search.path),
             None => candidates(&search.path),
         };
         for path in candidates {
@@ -348,6 +349,21 @@ fn error_reason(error: InterpreterError) -> String {
         InterpreterError::Answer { reason, .. } => format!("is not usable ({reason})"),
         other => other.to_string(),
     }
+}
+
+/// What a user's word for an interpreter can mean.
+fn explicit_candidates(named: &Path, directories: &[PathBuf]) -> Vec<PathBuf> {
+    if named.components().count() != 1 || named.is_absolute() {
+        return vec![named.to_owned()];
+    }
+    let text = named.to_string_lossy();
+    let name = match text.starts_with(|first: char| first.is_ascii_digit()) {
+        true => format!("python{text}"),
+        false => text.into_owned(),
+    };
+    let found: Vec<_> =
+        directories.iter().map(|dir| dir.join(&name)).filter(|path| path.is_file()).collect();
+    if found.is_empty() { vec![named.to_owned()] } else { found }
 }
 
 /// The interpreters in the directories of `PATH`, each binary once.

@@ -3,6 +3,42 @@
 //! The crate knows no network. [`check`] says whether an environment matches its lock file;
 //! if not, its [`Preparation`] becomes a [`Plan`], whose downloads the caller brings into the
 //! store, and [`Plan::execute`] makes the environment match.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use rewarm_env::{Options, Project, RemoteFile, Status, check, index};
+//! # use rewarm_store::{Digest, Store};
+//! # type Error = Box<dyn std::error::Error>;
+//! # fn fetch(store: &Store, file: &RemoteFile) -> Result<Digest, Error> { Err("".into()) }
+//! # fn fetch_page(name: &str, accept: &str) -> Result<(url::Url, Vec<u8>), Error> { Err("".into()) }
+//! # fn run(store: Store, path: Vec<std::path::PathBuf>, now: std::time::SystemTime) -> Result<(), Error> {
+//! let project = Project::find(Path::new("/work/demo/src")).ok_or("no project here")?;
+//! let options = Options { path, ..Options::default() };
+//! let preparation = match check(&project, &store, &options, now)? {
+//!     Status::UpToDate(_) => return Ok(()),
+//!     Status::Needs(preparation) => preparation,
+//! };
+//! let mut pages = Vec::new();
+//! for name in preparation.queries()? {
+//!     let (url, bytes) = fetch_page(name.as_str(), index::ACCEPT)?;
+//!     pages.push(index::parse(&name, &url, &bytes)?);
+//! }
+//! let mut plan = preparation.plan(&pages)?;
+//! let report = loop {
+//!     let files: Vec<RemoteFile> = plan.downloads(&store).into_iter().cloned().collect();
+//!     for file in &files {
+//!         let blob = fetch(&store, file)?;
+//!         plan.supply(&store, file, &blob)?;
+//!     }
+//!     match plan.execute(&store, &|event| eprintln!("{event:?}")) {
+//!         Err(error) if error.wants_download() => continue,
+//!         other => break other?,
+//!     }
+//! };
+//! println!("{} installed, {} kept", report.installed, report.kept);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod activation;
 mod build;

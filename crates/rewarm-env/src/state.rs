@@ -63,6 +63,8 @@ pub enum Outdated {
     Unfinished,
     /// Something else was asked for last time: another lock file, extra or group.
     Request,
+    /// The caller wants it compared whatever the state file says.
+    Asked,
     /// A file that says what belongs in it has changed, or its content.
     Changed(PathBuf),
 }
@@ -74,6 +76,7 @@ impl std::fmt::Display for Outdated {
             Self::Moved => f.write_str("it was copied or moved"),
             Self::Unfinished => f.write_str("its installation was cut short"),
             Self::Request => f.write_str("other packages are asked for"),
+            Self::Asked => f.write_str("it was to be compared with the lock file"),
             Self::Changed(path) => write!(f, "`{}` changed", path.display()),
         }
     }

@@ -34,7 +34,12 @@ impl Plan {
         let mut ready = Ready::new();
         self.make_ready(store, &self.install, &mut ready, on_event)?;
         let root = &self.context.root;
-        let _lock = EnvironmentLock::acquire(root).map_err(InstallError::io(root))?;
+        let _lock = match EnvironmentLock::acquire(root) {
+            Ok(lock) => lock,
+            // An environment that is right need not be writable.
+            Err(_) if self.is_empty() => return Ok(self.report(&self.install)),
+            Err(error) => return Err(InstallError::io(root)(error)),
+        };
         let before = State::read(root);
         self.context.mend(on_event)?;
         let installation = Installation {
@@ -58,13 +63,22 @@ impl Plan {
             installation.link(&packages)?;
             self.install_editables(store, &install, on_event)?;
         }
-        self.context.finish(before, &install, &ready)?;
-        Ok(Report {
-            environment: Environment { root: root.clone(), python: venv::python(root) },
-            installed: install.to_install().count(),
-            removed: install.remove.len(),
-            kept: install.keep.len(),
-        })
+        match self.context.finish(before, &install, &ready) {
+            Err(error) if !install.is_empty() => return Err(error),
+            // Nothing was changed; the next check costs what this one did.
+            _ => {}
+        }
+        Ok(self.report(&install))
+    }
+
+    fn report(&self, done: &InstallPlan) -> Report {
+        let root = self.context.root.clone();
+        Report {
+            environment: Environment { python: venv::python(&root), root },
+            installed: done.to_install().count(),
+            removed: done.remove.len(),
+            kept: done.keep.len(),
+        }
     }
 
     /// Brings the trees of all packages that a plan installs to hand: wheels in parallel, then

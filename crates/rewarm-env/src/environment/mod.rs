@@ -35,7 +35,7 @@ pub struct Options {
     pub environment: Option<PathBuf>,
     /// Extras and groups.
     pub selection: Selection,
-    /// An interpreter that the user named.
+    /// An interpreter that the user named: a path, a program on `PATH`, or a version.
     pub python: Option<PathBuf>,
     /// The directories of `PATH`.
     pub path: Vec<PathBuf>,
@@ -177,7 +177,7 @@ pub fn check(
                 Err(reason) => reason,
             }
         }
-        Some(_) => Outdated::Request,
+        Some(_) => Outdated::Asked,
         None => Outdated::Unknown,
     };
     prepare(project, store, options, (root, request, reason), now)
@@ -283,8 +283,8 @@ fn choose_interpreter(
     let present = Interpreter::at(&venv::python(root), store, now)?;
     let fits = present.satisfies(search.requires_python.as_ref())
         && match &search.explicit {
-            Some(path) => {
-                let named = Interpreter::at(path, store, now)?;
+            Some(_) => {
+                let named = Interpreter::find(search, store, now)?;
                 (named.version, named.base_prefix) == (present.version, present.base_prefix.clone())
             }
             None => true,
@@ -398,7 +398,8 @@ impl Plan {
         &self.context.interpreter
     }
 
-    /// Whether the environment and all its packages are as they should be.
+    /// Whether the environment and all its packages are as they should be. Carrying out such a plan
+    /// still has a use: it notes what was found, so that the next check is cheap.
     pub fn is_empty(&self) -> bool {
         self.install.is_empty() && self.context.mend == Mend::Nothing
     }

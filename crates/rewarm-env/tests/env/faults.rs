@@ -116,3 +116,28 @@ fn permissions_follow_the_umask_and_keep_the_executable_bit() -> Result {
     assert_eq!(mode("good/run")?, usual | (usual >> 2 & 0o111));
     Ok(())
 }
+
+#[test]
+fn a_sha512_in_the_lock_file_is_enforced() -> Result {
+    let fixture = Fixture::new()?;
+    let wheel = Package::new("good", "1").wheel();
+    let path = wheel.write_to(&fixture.root())?;
+    let output = crate::support::run(std::process::Command::new("sha512sum").arg(&path))?;
+    let digest = output.split(' ').next().unwrap_or_default().to_owned();
+    let lock = |digest: &str| {
+        fixture.write(
+            "pylock.toml",
+            format!(
+                "lock-version = \"1.0\"\ncreated-by = \"test\"\n[[packages]]\nname = \"good\"\n\
+                 wheels = [{{ path = \"{}\", hashes = {{ sha512 = \"{digest}\" }} }}]\n",
+                wheel.filename
+            ),
+        )
+    };
+    lock(&"0".repeat(128))?;
+    let error = fixture.install().map(drop).map_err(|error| error.to_string());
+    assert!(error.is_err_and(|text| text.contains("does not have any of the digests")));
+    lock(&digest)?;
+    assert_eq!(fixture.install()?.0.installed, 1);
+    Ok(())
+}

@@ -4,6 +4,7 @@
 mod builds;
 mod faults;
 mod install;
+mod interpreters;
 mod locks;
 mod real;
 mod support;
