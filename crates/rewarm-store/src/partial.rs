@@ -113,7 +113,7 @@ pub struct PartialView<K> {
 impl Store {
     /// Takes the right to download under `key`; `None` while somebody else has it.
     pub fn try_flight(&self, key: &Digest) -> io::Result<Option<Flight>> {
-        let Some(lock) = self.try_lock("flight", key)? else { return Ok(None) };
+        let Some(lock) = self.try_lock(layout::PARTIAL_LOCK, key)? else { return Ok(None) };
         // What an earlier flight left is not to be looked on at until it grows again.
         match fs::rename(self.partial_path(key, HEAD), self.partial_path(key, KEPT)) {
             Err(error) if !is_absence(&error) => Err(error),
