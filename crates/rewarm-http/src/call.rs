@@ -193,6 +193,11 @@ impl<'e> Call<'e> {
         let length = answer.body.length().filter(|_| has_body);
         let head = FlightHead { variant, length };
         let sink = match (allowed, flight) {
+            (Ok(()), Some(_))
+                if !answer.body.is_delimited() && self.expected(answer.status).is_none() =>
+            {
+                Sink::none("the response does not say where it ends".to_owned())
+            }
             (Ok(()), Some(flight)) => match flight.start(&head) {
                 Ok(writer) => Sink::Partial(writer),
                 Err(error) => Sink::none(format!("the cache cannot be written: {error}")),

@@ -62,7 +62,12 @@ impl Nap {
         self.slept
     }
 
-    /// Something happened.
+    /// Something happened, but nobody is in a hurry.
+    pub(crate) fn go_on(&mut self) {
+        self.slept = Duration::ZERO;
+    }
+
+    /// Something happened, and more is wanted soon.
     pub(crate) fn reset(&mut self) {
         *self = Self::new();
     }

@@ -43,13 +43,14 @@ impl Following {
     }
 
     pub(crate) async fn step(&mut self, call: &mut Call<'_>) -> Result<Step, FetchError> {
-        let moved = match call.purpose {
-            Purpose::Read => self.read_on(call)?,
+        match call.purpose {
+            Purpose::Read => {
+                if let Some(step) = self.read_on(call)? {
+                    self.nap.reset();
+                    return Ok(step);
+                }
+            }
             Purpose::Keep => self.look_on(call)?,
-        };
-        if let Some(step) = moved {
-            self.nap.reset();
-            return Ok(step);
         }
         if !self.is_current(call)? {
             if let Some(step) = self.ended(call)? {
@@ -109,14 +110,14 @@ impl Following {
     }
 
     /// Only looks how far the leader is.
-    fn look_on(&mut self, call: &Call<'_>) -> Result<Option<Step>, FetchError> {
+    fn look_on(&mut self, call: &Call<'_>) -> Result<(), FetchError> {
         let length = self.view.len().map_err(|error| call.store_error(error))?;
-        if length <= self.read {
-            return Ok(None);
+        if length > self.read {
+            self.read = length;
+            self.nap.go_on();
+            call.progress(length, self.view.head.length);
         }
-        self.read = length;
-        call.progress(length, self.view.head.length);
-        Ok(None)
+        Ok(())
     }
 
     fn is_current(&self, call: &Call<'_>) -> Result<bool, FetchError> {

@@ -32,18 +32,19 @@ fn update<T>(
     result
 }
 
-/// Adds a response to a request with these fields. Says whether it is written.
+/// Adds a response to a request with these fields.
 pub(crate) fn insert(
     store: &Store,
     key: &Digest,
     url: &Url,
     variant: Variant,
     request: &HeaderMap,
-) -> bool {
-    let _lock = store.lock(PURPOSE, key);
-    let mut record = store.read::<Record>(key).unwrap_or_else(|| Record::new(url));
-    record.insert(variant, request);
-    store.write(key, &record).is_ok()
+) {
+    update(store, key, |record| {
+        let mut record = record.unwrap_or_else(|| Record::new(url));
+        record.insert(variant, request);
+        (Some(record), ())
+    });
 }
 
 /// What a 304 says.

@@ -1,5 +1,6 @@
 //! What a caller asks for, what it gets, and what it is told meanwhile.
 
+use std::fmt;
 use std::fs::File;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::url::Url;
 
 /// A request. Only what stands here is sent, plus `User-Agent`, `Accept-Encoding` and credentials
 /// from the configuration.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// What to fetch.
     pub url: Url,
@@ -26,6 +27,18 @@ pub struct Request {
     pub expected: Option<Digest>,
     /// Whether redirects are followed.
     pub follow: bool,
+}
+
+impl fmt::Debug for Request {
+    /// Fields are named without their values, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("expected", &self.expected)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Request {

@@ -22,7 +22,7 @@ use crate::url::Url;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What goes out.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) method: &'a Method,
     pub(crate) url: &'a Url,
@@ -74,6 +74,12 @@ impl NetBody {
     /// The next bytes; `None` at an end that agrees with the framing.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         self.0.chunk().await.map_err(|error| Failure::of(error.without_url()))
+    }
+
+    /// Whether a connection that breaks can be told from the end of the body (RFC 9112 section 8).
+    pub(crate) fn is_delimited(&self) -> bool {
+        let chunked = self.0.headers().contains_key(http::header::TRANSFER_ENCODING);
+        self.0.version() > http::Version::HTTP_11 || chunked || self.length().is_some()
     }
 
     /// Announced bytes.

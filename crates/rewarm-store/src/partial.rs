@@ -113,7 +113,7 @@ pub struct PartialView<K> {
 impl Store {
     /// Takes the right to download under `key`; `None` while somebody else has it.
     pub fn try_flight(&self, key: &Digest) -> io::Result<Option<Flight>> {
-        let Some(lock) = self.try_lock("flight", key)? else { return Ok(None) };
+        let Some(lock) = self.try_lock(layout::PARTIAL_LOCK, key)? else { return Ok(None) };
         // What an earlier flight left is not to be looked on at until it grows again.
         match fs::rename(self.partial_path(key, HEAD), self.partial_path(key, KEPT)) {
             Err(error) if !is_absence(&error) => Err(error),
@@ -298,7 +298,11 @@ impl PartialWriter {
         self.data.write_all_at(bytes, self.size)?;
         self.hasher.0.update(bytes);
         self.size += bytes.len() as u64;
-        if self.size - self.head.length >= CHECKPOINT { self.checkpoint() } else { Ok(()) }
+        if self.size - self.head.length >= CHECKPOINT {
+            // Costs a part of a later resume, not this download.
+            let _ = self.checkpoint();
+        }
+        Ok(())
     }
 
     /// Publishes the data as a blob, if it is the one that was `expected`; otherwise drops it.
@@ -344,9 +348,13 @@ impl PartialWriter {
     }
 
     fn checkpoint(&mut self) -> io::Result<()> {
-        self.head.length = self.size;
-        self.head.digest = self.digest();
-        self.write_head()
+        let head = Head { length: self.size, digest: self.digest(), ..self.head.clone() };
+        let before = std::mem::replace(&mut self.head, head);
+        let result = self.write_head();
+        if result.is_err() {
+            self.head = before;
+        }
+        result
     }
 
     fn write_head(&self) -> io::Result<()> {
@@ -443,6 +451,22 @@ mod tests {
         assert!(matches!(error, Some(CommitError::WrongDigest { .. })));
         assert!(store.blob_path(&Digest::of("hello")).is_none());
         assert!(flight(&store, &key).leftover::<Note>()?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_does_not_stop_the_download() -> Outcome {
+        let (_dir, store) = store();
+        let key = Digest::of("url");
+        let mut writer = flight(&store, &key).start(&Note(String::new()))?;
+        let tmp = store.root().join(layout::TMP);
+        fs::remove_dir_all(&tmp)?;
+        fs::write(&tmp, "in the way")?;
+        let bytes = vec![7; usize::try_from(CHECKPOINT)?];
+        writer.write(&bytes)?;
+        writer.write(b"end")?;
+        let landed = writer.commit(None).map_err(|uncommitted| uncommitted.error)?;
+        assert_eq!(landed.blob.digest, Digest::of([bytes.as_slice(), b"end"].concat()));
         Ok(())
     }
 

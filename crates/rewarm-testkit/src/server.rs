@@ -52,6 +52,7 @@ pub struct Reply {
     headers: Vec<(String, String)>,
     content: Content,
     chunked: bool,
+    until_close: bool,
     declared: Option<u64>,
     cut_after: Option<u64>,
     ranges: Ranges,
@@ -226,6 +227,7 @@ impl Reply {
             headers: Vec::new(),
             content,
             chunked: false,
+            until_close: false,
             declared: None,
             cut_after: None,
             ranges: Ranges::Honest,
@@ -247,6 +249,13 @@ impl Reply {
     #[must_use]
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
+        self
+    }
+
+    /// Sends the body without a length or chunks: the end of the connection ends it.
+    #[must_use]
+    pub fn until_close(mut self) -> Self {
+        self.until_close = true;
         self
     }
 
@@ -528,7 +537,7 @@ fn answer(output: &mut TcpStream, request: &Seen, reply: &Reply) -> io::Result<b
     let has_body = request.method != "HEAD" && !matches!(status, 204 | 304);
     if reply.chunked && status == reply.status {
         head.push_str("transfer-encoding: chunked\r\n");
-    } else if status != 304 {
+    } else if status != 304 && !reply.until_close {
         let length = reply.declared.unwrap_or(range.end - range.start);
         head.push_str(&format!("content-length: {length}\r\n"));
     }
@@ -538,7 +547,7 @@ fn answer(output: &mut TcpStream, request: &Seen, reply: &Reply) -> io::Result<b
         return Ok(true);
     }
     let whole = send_body(output, reply, range, reply.chunked && status == reply.status)?;
-    Ok(whole && reply.declared.is_none())
+    Ok(whole && reply.declared.is_none() && !reply.until_close)
 }
 
 /// Says whether all of it was sent.

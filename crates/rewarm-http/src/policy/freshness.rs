@@ -77,7 +77,7 @@ pub fn lifetime(
     let applicable = is_heuristically_cacheable(status) || control.public;
     match modified.and_then(|modified| date.duration_since(modified).ok()) {
         Some(since) if applicable => {
-            let duration = (since / 10).min(HEURISTIC_LIMIT);
+            let duration = Duration::from_secs(since.as_secs() / 10).min(HEURISTIC_LIMIT);
             Lifetime { duration, source: Source::Heuristic }
         }
         _ => Lifetime { duration: Duration::ZERO, source: Source::None },

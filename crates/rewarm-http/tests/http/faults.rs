@@ -204,6 +204,17 @@ fn chunked_body_without_its_end_leaves_no_entry() {
 }
 
 #[test]
+fn rfc9112_8_body_that_only_ends_with_its_connection_is_not_stored() {
+    let server = Server::start(|_| Reply::ok("hello").until_close());
+    let cache = Cache::new();
+    let (bytes, reuse) = cache.get(&server.url("/a")).expect("a body");
+    assert_eq!(bytes, b"hello");
+    assert!(matches!(reuse, Reuse::NotStored(_)), "{reuse:?}");
+    let request = get(&server.url("/a")).expecting(Digest::of("hello"));
+    assert_eq!(cache.send(&request).expect("a body").1, Reuse::Downloaded);
+}
+
+#[test]
 fn chunked_body_is_stored_whole() {
     let server = Server::start(|_| Reply::generated(SIZE).chunked());
     let (bytes, reuse) = Cache::new().get(&server.url("/a")).expect("the whole");

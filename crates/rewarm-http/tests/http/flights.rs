@@ -318,6 +318,29 @@ fn response_that_may_not_be_shared_is_fetched_by_each() {
 }
 
 #[test]
+fn leader_that_is_slow_but_goes_on_is_waited_for() {
+    let server = Server::start(|_| body());
+    let cache = Cache::new();
+    let impatient = cache.again(|config| config.patience = Duration::from_millis(150));
+    run(async {
+        let request = get(&server.url("/a"));
+        let mut leader = cache.client.open(&request, NO_EVENTS).await.expect("a response");
+        leader.body.next().await.expect("no error").expect("bytes");
+        let lead = async {
+            for _ in 0..40 {
+                // Only makes the leader slow; nothing waits for this.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                leader.body.next().await.expect("no error");
+            }
+            drain(&mut leader.body).await
+        };
+        let (_, fetched) = tokio::join!(lead, impatient.fetch(&request, NO_EVENTS));
+        assert_eq!(fetched.expect("a body").reuse, Reuse::Followed);
+    });
+    assert_eq!(server.count("/a"), 1);
+}
+
+#[test]
 fn leader_that_stands_still_is_not_waited_for() {
     let gate = Gate::closed();
     let held = gate.clone();

@@ -49,6 +49,7 @@ fn credentials_are_sent_but_written_nowhere() {
             if let Some(name) = header {
                 request = request.header(name, HeaderValue::from_static(SECRET));
             }
+            assert!(!holds_secret(format!("{request:?}").as_bytes()));
             let text = match run(cache.client.fetch(&request, &events)) {
                 Ok(fetched) => format!("{:?} {}", fetched.url, fetched.explanation),
                 Err(error) => {
