@@ -58,6 +58,8 @@ def main():
             passes.append(Pass(scratch, 2, cache, entry))
             rechecked = passes[-1].rechecked
     answer = passes[-1]
+    if cache and not seeded:
+        answer.keep_hints()
     report = Report(os.path.join(scratch, "report"))
     for each in passes:
         each.tell(report)
@@ -102,6 +104,7 @@ class Pass:
 
     def __init__(self, scratch, number, directory, entry):
         self.number = number
+        self.cache = directory
         names = [os.path.join(scratch, "%d.%s" % (number, end)) for end in ("out", "err", "seen")]
         self.out, self.err, self.seen = names
         child = os.fork()
@@ -165,10 +168,31 @@ class Pass:
         """Whether a message of a cached module may differ from that of a cold run."""
         if self.is_stale() or b"cold" in self.facts:
             return True
-        # A hint that is given once per run sticks to the module that had it when it was cached.
-        out = self.output()[0]
-        once = (b"[import", b'"import', b'" ignored', b"missing-imports")
-        return any(text in out for text in once)
+        return self.hints() != self.kept_hints()
+
+    # A hint that is given once per run sticks to the module that had it when it was cached, though
+    # in a cold run it may belong to another. It is right if one file alone has messages of the sort
+    # that hints come with, and has exactly the messages that it had in the last cold run.
+    ONCE = (b"[import", b'"import', b'" ignored', b"missing-imports", b"import-untyped")
+
+    def hints(self):
+        """The messages of the file that hints belong to: none, or `None` if there are several."""
+        lines = self.output()[0].splitlines()
+        owners = {line.split(b":")[0] for line in lines if any(text in line for text in self.ONCE)}
+        if len(owners) > 1 or any(owner.startswith(b"{") for owner in owners):
+            return None
+        return sorted(line for line in lines if line.split(b":")[0] in owners)
+
+    def kept_hints(self):
+        try:
+            with open(os.path.join(self.cache, "hints.rewarm"), "rb") as file:
+                return file.read().splitlines()
+        except OSError:
+            return []
+
+    def keep_hints(self):
+        with open(os.path.join(self.cache, "hints.rewarm"), "wb") as file:
+            file.write(b"\n".join(self.hints() or []))
 
 
 class Observer:

@@ -44,6 +44,26 @@ fn hint_given_once_moves_to_the_next_module() {
 }
 
 #[test]
+fn hint_of_one_module_survives_edits_of_others() {
+    let bench = Bench::new();
+    bench.write("a.py", "import nowhere_to_be_found\nx: int = ''\n");
+    bench.write("b.py", "y: int = ''\n");
+    bench.miss("nothing is known");
+    for text in ["# comment\ny: int = ''\n", "y: int = 1\n"] {
+        bench.write("b.py", text);
+        let report = bench.miss(text);
+        let Reuse::Ran { seeded, modules_rechecked, .. } = report.reuse else {
+            panic!("mypy has to run");
+        };
+        assert_eq!((seeded, modules_rechecked), (true, Some(1)), "{text}");
+    }
+    bench.write("b.py", "import nowhere_else\ny: int = ''\n");
+    bench.miss("two modules could have the hint");
+    bench.write("a.py", "");
+    bench.miss("the other one has it");
+}
+
+#[test]
 fn links_to_error_codes_are_given_once_per_run() {
     let mut bench = Bench::new();
     bench.arguments.push("--show-error-code-links".into());
