@@ -20,11 +20,6 @@ extern "C" fn main(_: i32, _: *const *const std::ffi::c_char) -> i32 {
     std::panic::catch_unwind(super::run).map_or_else(|_| super::BUG.into(), i32::from)
 }
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu", not(test))))]
-fn main() -> std::process::ExitCode {
-    super::run().into()
-}
-
 /// What a program that stays may rely on: standard streams that are open, so that no file of ours
 /// takes their numbers, and closed pipes that are errors rather than the end.
 pub(crate) fn prepare() -> io::Result<()> {

@@ -31,6 +31,12 @@ use crate::ui::Ui;
 /// A bug in rewarm (`EX_SOFTWARE`).
 const BUG: u8 = 70;
 
+/// Where `entry` has no entry point of its own.
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(test))))]
+fn main() -> std::process::ExitCode {
+    run().into()
+}
+
 /// Everything between the first instruction and the exit code.
 fn run() -> u8 {
     let args: Vec<OsString> = std::env::args_os().collect();
