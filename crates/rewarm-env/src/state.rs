@@ -20,7 +20,7 @@ use crate::evidence::{Comparison, Evidence};
 
 /// The name of the file below the environment's directory.
 pub const STATE_FILE: &str = "rewarm-state";
-const MAGIC: &[u8; 6] = b"RWENV\x01";
+const MAGIC: &[u8; 6] = b"RWENV\x02";
 
 /// What is known of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) root: PathBuf,
     /// What was asked for: lock file, selection, options.
     pub(crate) request: Digest,
+    /// The part of it that later commands go by.
+    pub(crate) asked: Asked,
     /// The files that say what belongs in it.
     pub(crate) inputs: Vec<(PathBuf, Evidence)>,
     /// Its configuration and package directories.
@@ -39,6 +41,17 @@ pub(crate) struct State {
     pub(crate) packages: BTreeMap<String, PackageState>,
     /// The packages whose change was begun, with the trees whose files may be half there.
     pub(crate) pending: BTreeMap<String, BTreeSet<Digest>>,
+}
+
+/// What the last installation was asked for beyond what files say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// Extras; `None` for all.
+    pub(crate) extras: Option<Vec<String>>,
+    /// Dependency groups; `None` for all.
+    pub(crate) groups: Option<Vec<String>>,
+    pub(crate) exact: bool,
+    pub(crate) python: Option<PathBuf>,
 }
 
 /// A package that rewarm installed.

@@ -133,11 +133,8 @@ pub(crate) fn options(
     args: &args::Install,
 ) -> Result<Options, Failure> {
     let bad = |what: &str, name: &str| Failure::usage(format!("`{name}` cannot name {what}"));
-    let named = |flags: &[String], configured: &[String]| -> Vec<String> {
-        if flags.is_empty() { configured.to_vec() } else { flags.to_vec() }
-    };
-    let extras = named(&args.selection.extra, &workspace.config.extras);
-    let extras = extras.iter().map(|name| name.parse().map_err(|_| bad("an extra", name)));
+    let extras = workspace.config.extras.iter().chain(&args.selection.extra);
+    let extras = extras.map(|name| name.parse().map_err(|_| bad("an extra", name)));
     let parse_group = |name: &String| name.parse().map_err(|_| bad("a dependency group", name));
     let groups = args.selection.group.iter().map(parse_group).collect::<Result<_, _>>()?;
     let configured = workspace.config.groups.as_ref();
@@ -154,7 +151,11 @@ pub(crate) fn options(
     let path: Vec<PathBuf> = std::env::split_paths(path).collect();
     let configured = workspace.config.python.as_ref().or(context.settings.user.python.as_ref());
     let python = args.python.as_ref().or(configured);
-    let python = python.map(|python| interpreter(context, python, &path)).transpose()?;
+    // A bare name or version is looked for on `PATH`.
+    let python = python.map(|python| match python.contains('/') {
+        true => context.settings.caller.cwd.join(python),
+        false => PathBuf::from(python),
+    });
     Ok(Options {
         environment: Some(workspace.prefix.clone()),
         selection,
@@ -162,21 +163,6 @@ pub(crate) fn options(
         path,
         exact: args.exact,
         ..Options::default()
-    })
-}
-
-/// A path, a name on `PATH`, or a version such as `3.12`.
-fn interpreter(context: &Context<'_>, text: &str, path: &[PathBuf]) -> Result<PathBuf, Failure> {
-    if text.contains('/') {
-        return Ok(context.settings.caller.cwd.join(text));
-    }
-    let name = match text.starts_with(|c: char| c.is_ascii_digit()) {
-        true => format!("python{text}"),
-        false => text.to_owned(),
-    };
-    path.iter().map(|dir| dir.join(&name)).find(|candidate| candidate.is_file()).ok_or_else(|| {
-        Failure::usage(format!("there is no `{name}` on `PATH`"))
-            .hint("give the path of an interpreter with `--python PATH`")
     })
 }
 
@@ -460,6 +446,7 @@ pub(crate) fn enter(
 ) -> Result<(Workspace, Installed, Activated), Failure> {
     let workspace = Workspace::find(context)?;
     let mut options = options(context, &workspace, &args::Install::default())?;
+    options.as_before = true;
     options.revalidate = revalidate;
     let installed = ensure(context, &workspace, &options)?;
     let activated = activate(context, &workspace, &options, wish)?;

@@ -252,6 +252,7 @@ impl Context {
         let state = State {
             root: self.root.clone(),
             request: self.request,
+            asked: super::asked(&self.options),
             inputs: Vec::new(),
             outputs: Vec::new(),
             interpreter: None,
@@ -296,6 +297,7 @@ impl Context {
         let state = State {
             root: self.root.clone(),
             request: self.request,
+            asked: super::asked(&self.options),
             inputs: self.inputs.clone(),
             outputs: outputs.into_iter().map(take).collect::<Result<_, InstallError>>()?,
             interpreter: Witness::of(&python).map_err(InstallError::io(&python))?,

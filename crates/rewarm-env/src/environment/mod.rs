@@ -25,7 +25,7 @@ use crate::lock::{
 use crate::plan::{InstallPlan, Known};
 use crate::present::{Installed, scan};
 use crate::project::Project;
-use crate::state::{Outdated, State};
+use crate::state::{Asked, Outdated, State};
 use crate::venv::{self, Condition, VenvError};
 
 /// What the user asked for.
@@ -45,6 +45,9 @@ pub struct Options {
     pub reinstall: bool,
     /// Whether the environment is compared with the lock file even if it seems up to date.
     pub revalidate: bool,
+    /// Whether what the last installation was asked for counts as well: its extras, groups and
+    /// interpreter. For commands that bring an environment up to date in passing.
+    pub as_before: bool,
     /// How files get into the environment.
     pub link_mode: LinkMode,
 }
@@ -165,8 +168,11 @@ pub fn check(
     now: SystemTime,
 ) -> Result<Status, CheckError> {
     let root = options.environment.clone().unwrap_or_else(|| project.default_environment());
-    let request = request_digest(project, options);
     let state = State::read(&root);
+    let before = state.as_ref().filter(|_| options.as_before);
+    let options =
+        &before.map_or_else(|| options.clone(), |state| with_asked(options, &state.asked));
+    let request = request_digest(project, options);
     let reason = match state {
         Some(state) if !options.revalidate && !options.reinstall => {
             match state.check(&root, &request, now) {
@@ -256,6 +262,26 @@ fn request_digest(project: &Project, options: &Options) -> Digest {
     hasher.field([u8::from(options.selection.no_default_groups), u8::from(options.exact)]);
     hasher.optional(options.python.as_ref().map(|path| path.to_string_lossy().into_owned()));
     hasher.finish()
+}
+
+/// These options, and what was asked for before.
+fn with_asked(options: &Options, asked: &Asked) -> Options {
+    let mut options = options.clone();
+    options.selection.extras.add(asked.extras.as_deref());
+    options.selection.groups.add(asked.groups.as_deref());
+    options.exact |= asked.exact;
+    options.python = options.python.or_else(|| asked.python.clone());
+    options
+}
+
+/// What later commands go by.
+fn asked(options: &Options) -> Asked {
+    Asked {
+        extras: options.selection.extras.to_strings(),
+        groups: options.selection.groups.to_strings(),
+        exact: options.exact,
+        python: options.python.clone(),
+    }
 }
 
 /// The interpreter of the environment that is there, or a new one, and what to mend.

@@ -15,6 +15,7 @@ mod uv;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use rewarm_store::Digest;
 use uv_normalize::{ExtraName, GroupName, PackageName};
@@ -58,6 +59,29 @@ pub enum Names<T> {
 impl<T> Default for Names<T> {
     fn default() -> Self {
         Self::Some(Vec::new())
+    }
+}
+
+impl<T: ToString + FromStr + PartialEq> Names<T> {
+    /// The names as text; `None` for all.
+    pub(crate) fn to_strings(&self) -> Option<Vec<String>> {
+        match self {
+            Self::All => None,
+            Self::Some(names) => Some(names.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    /// Adds names that [`to_strings`](Self::to_strings) gave.
+    pub(crate) fn add(&mut self, texts: Option<&[String]>) {
+        let (Self::Some(names), Some(texts)) = (&mut *self, texts) else {
+            *self = Self::All;
+            return;
+        };
+        for name in texts.iter().filter_map(|text| text.parse().ok()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
     }
 }
 

@@ -47,7 +47,8 @@ fn enter(
         return environment::enter(context, Wish::default(), false);
     }
     let workspace = Workspace::find(context)?;
-    let options = environment::options(context, &workspace, &Install::default())?;
+    let mut options = environment::options(context, &workspace, &Install::default())?;
+    options.as_before = true;
     let activated = environment::activate(context, &workspace, &options, Wish::default())?;
     Ok((workspace, Installed::default(), activated))
 }

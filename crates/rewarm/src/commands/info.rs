@@ -58,7 +58,8 @@ fn state(context: &Context<'_>, workspace: &Workspace) -> Result<String, Failure
         let exists = workspace.prefix.join("bin/python").exists();
         return Ok(if exists { "used as it is" } else { "does not exist" }.to_owned());
     };
-    let options = environment::options(context, workspace, &args::Install::default())?;
+    let mut options = environment::options(context, workspace, &args::Install::default())?;
+    options.as_before = true;
     let status = rewarm_env::check(project, context.store()?, &options, now());
     Ok(match status {
         Ok(rewarm_env::Status::UpToDate(_)) => "matches the lock file".to_owned(),

@@ -131,3 +131,24 @@ fn an_unwritable_cache_costs_speed_not_the_command() {
     assert!(output.stderr.contains("[CACHE]"), "{output}");
     tool(&sandbox, ".venv/bin/hello", &[]).expect_code(0);
 }
+
+#[test]
+fn what_was_installed_besides_stays_when_a_command_is_run() {
+    let sandbox = sandbox();
+    let extra = Package::new("extra", "1.0").wheel();
+    let all = [distributions(), vec![extra]].concat();
+    let origin = origin(&all);
+    sandbox.write("pyproject.toml", PYPROJECT);
+    let lock = pylock(&all, &origin.url("/"));
+    let lock = lock.replacen("created-by", "extras = [\"more\"]\ncreated-by", 1);
+    let marked = "name = \"extra\"\nmarker = \"'more' in extras\"";
+    sandbox.write("pylock.toml", lock.replacen("name = \"extra\"", marked, 1));
+    let import = ["run", "python", "-c", "import extra"];
+    assert_ne!(sandbox.run(import).code, Some(0));
+    sandbox.run(["install", "--extra", "more"]).expect_code(0);
+    sandbox.run(import).expect_code(0);
+    sandbox.write("pyproject.toml", format!("{PYPROJECT}description = \"changed\"\n"));
+    sandbox.run(import).expect_code(0);
+    sandbox.run(["install"]).expect_code(0);
+    assert_ne!(sandbox.run(import).code, Some(0));
+}
