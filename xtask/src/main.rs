@@ -1,2 +1,51 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks, run as `cargo xtask TASK`.
+//!
+//! `test` is what CI runs, and all that CI runs. Everything a task needs beyond Rust, Python and a
+//! C compiler is installed by the task, below `target/`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a task runner reads its own environment and the clock"
+)]
+
+mod bench;
+mod measure;
+mod setup;
+mod steps;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+  test            format, lint, and run every test
+  setup           only install what the tests need
+  bench [NAME]    measure rewarm beside the alternatives (fetch, run, check, install)
+  torture [NAME]  the fault tests, many rounds (REWARM_TORTURE_ROUNDS, default 2000)
+";
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let words: Option<Vec<&str>> = args.iter().map(|arg| arg.to_str()).collect();
+    let result = match words.unwrap_or_default()[..] {
+        ["measure", ..] => measure::main(&args[1..]),
+        ["test"] => steps::test(),
+        ["setup"] => {
+            setup::tools();
+            setup::shells()
+        }
+        ["bench", ref names @ ..] => bench::run(names),
+        ["torture", ref names @ ..] => steps::torture(names),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

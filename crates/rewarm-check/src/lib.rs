@@ -1,1 +1,31 @@
 //! Exact replay and safe incremental runs of type checkers.
+//!
+//! [`check`] answers as a cold `mypy` would: the same bytes on both streams, the same exit code.
+//! It looks the answer up under everything that could change it, and runs the environment's own
+//! mypy on a miss, in a private cache directory that no other run can see. It receives the
+//! environment as data (an interpreter and variables), prints nothing and has no clock.
+//!
+//! The lookup has two phases. The first key covers what is known before a run: the tool, the
+//! interpreter, the installed distributions, arguments, configuration, variables and every source
+//! below the project. Under it lie runs with what they were *observed* to read beside that, and a
+//! run is replayed if all of it is still the same. Entries name no absolute path, so they hold in
+//! another checkout.
+
+mod arguments;
+mod configuration;
+mod environment;
+mod formats;
+mod interpreter;
+mod key;
+mod listing;
+mod observed;
+mod places;
+mod replay;
+mod request;
+mod run;
+mod seal;
+mod witness;
+
+pub use formats::{describe, formats};
+pub use replay::check;
+pub use request::{CheckError, Event, Report, Request, Reuse, Timing};

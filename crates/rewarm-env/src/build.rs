@@ -68,8 +68,8 @@ pub enum BuildError {
 
 /// A wheel that was built before.
 #[derive(Debug, Serialize, Deserialize)]
-struct BuiltWheel {
-    filename: String,
+pub(crate) struct BuiltWheel {
+    pub(crate) filename: String,
     blob: Digest,
 }
 

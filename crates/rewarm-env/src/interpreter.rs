@@ -115,8 +115,8 @@ fn rejected_text(rejected: &[(PathBuf, String)]) -> String {
 
 /// What is remembered of an interpreter.
 #[derive(Debug, Serialize, Deserialize)]
-struct InterpreterRecord {
-    binary: PathBuf,
+pub(crate) struct InterpreterRecord {
+    pub(crate) binary: PathBuf,
     evidence: Evidence,
     configuration: Evidence,
     interpreter: Interpreter,

@@ -40,9 +40,11 @@
 //! # }
 //! ```
 
+pub mod activation;
 mod build;
 mod environment;
 mod evidence;
+mod formats;
 pub mod index;
 mod install;
 mod interpreter;
@@ -57,6 +59,7 @@ mod wheel;
 
 pub use build::BuildError;
 pub use environment::{CheckError, Environment, Options, Plan, Preparation, Report, Status, check};
+pub use formats::{describe, formats};
 pub use install::{Event, InstallError, LinkMode};
 pub use interpreter::{Interpreter, InterpreterError, Search};
 pub use lock::{
@@ -65,7 +68,7 @@ pub use lock::{
 };
 pub use plan::{INSTALLER, InstallPlan, Known, Reason, source_identity};
 pub use present::{Installed, InstalledFrom, scan};
-pub use project::{PROJECT_MARKERS, Project, ProjectMetadata};
+pub use project::{LOCK_FILES, Project, ProjectMetadata, project_root};
 pub use state::{Outdated, PackageState, STATE_FILE};
 pub use venv::{Condition, VenvError, inspect};
 pub use wheel::{UnpackError, unpack};

@@ -1,7 +1,7 @@
 //! Finding a project from a directory inside it.
 //!
 //! Looking costs a few `stat` calls per directory and parses nothing; what a manifest says is read
-//! on request. The nearest directory with one of the [`PROJECT_MARKERS`] is the root. Where several
+//! on request. See [`project_root`] for what makes a root. Where several
 //! lock files lie there, `pylock.toml` comes before `uv.lock`, and that before
 //! `requirements.txt`; the others are listed, so that the choice can be reported.
 
@@ -13,12 +13,33 @@ use uv_pep440::VersionSpecifiers;
 
 use crate::lock::{LockError, LockFile, LockFormat, Names, parse_toml, read_text};
 
-/// The files that make a directory the root of a project.
-pub const PROJECT_MARKERS: &[&str] =
-    &["pixi.toml", "rewarm.toml", "pyproject.toml", "pylock.toml", "requirements.txt"];
+/// The files that make a directory the root of a project. One is enough, so the most frequent comes
+/// first.
+const MARKERS: [&str; 5] = ["pyproject.toml", "pixi.toml", "pylock.toml", "uv.lock", "rewarm.toml"];
+
+/// A file that makes a directory the root of a project if no directory from there upwards is one
+/// already: in a subdirectory of a project, it says what the documentation or a tool there needs.
+const WEAK_MARKER: &str = "requirements.txt";
+
+/// The root of the project that `start`, an absolute path, lies in.
+///
+/// Costs a few system calls per directory, and is all that the hot path of `run` needs to know.
+pub fn project_root(start: &Path) -> Option<&Path> {
+    let mut candidate = PathBuf::with_capacity(start.as_os_str().len() + 32);
+    let mut has = |dir: &Path, name: &str| {
+        candidate.clear();
+        candidate.push(dir);
+        candidate.push(name);
+        rustix::fs::access(&candidate, rustix::fs::Access::EXISTS).is_ok()
+    };
+    start
+        .ancestors()
+        .find(|dir| MARKERS.iter().any(|name| has(dir, name)))
+        .or_else(|| start.ancestors().find(|dir| has(dir, WEAK_MARKER)))
+}
 
 /// Lock files in the order in which they are preferred.
-const LOCK_FILES: &[(&str, LockFormat)] = &[
+pub const LOCK_FILES: &[(&str, LockFormat)] = &[
     ("pylock.toml", LockFormat::Pylock),
     ("uv.lock", LockFormat::Uv),
     ("requirements.txt", LockFormat::Requirements),
@@ -29,8 +50,6 @@ const LOCK_FILES: &[(&str, LockFormat)] = &[
 pub struct Project {
     /// Its directory.
     pub root: PathBuf,
-    /// The first of the [`PROJECT_MARKERS`] that is there.
-    pub marker: PathBuf,
     /// Its `pyproject.toml`, if it has one.
     pub pyproject: Option<PathBuf>,
     /// The lock file that counts.
@@ -86,13 +105,11 @@ enum DefaultGroups {
 impl Project {
     /// Looks in `start` and the directories above it; `start` is absolute.
     pub fn find(start: &Path) -> Option<Self> {
-        start.ancestors().find_map(Self::at)
+        project_root(start).map(Self::at)
     }
 
-    /// The project whose root is `root`, if it is one.
-    pub fn at(root: &Path) -> Option<Self> {
-        let marker =
-            PROJECT_MARKERS.iter().map(|name| root.join(name)).find(|path| path.is_file())?;
+    /// The project whose root is `root`.
+    pub fn at(root: &Path) -> Self {
         let pyproject = Some(root.join("pyproject.toml")).filter(|path| path.is_file());
         let mut locks = LOCK_FILES
             .iter()
@@ -100,7 +117,7 @@ impl Project {
             .filter(|lock| lock.path.is_file());
         let lock = locks.next();
         let other_locks = locks.collect();
-        Some(Self { root: root.to_owned(), marker, pyproject, lock, other_locks })
+        Self { root: root.to_owned(), pyproject, lock, other_locks }
     }
 
     /// Where the environment is, unless somebody says otherwise: `.venv` beside the manifest.
@@ -123,5 +140,26 @@ impl Project {
             Some(DefaultGroups::Word(_)) | None => None,
         };
         Ok(ProjectMetadata { name, requires_python, default_groups })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_root_wins_and_requirements_alone_only_where_there_is_no_other() {
+        let home = tempfile::tempdir().expect("a temporary directory can be made");
+        let docs = home.path().join("project/docs");
+        std::fs::create_dir_all(&docs).expect("directories can be made");
+        let touch = |path: &str| {
+            std::fs::write(home.path().join(path), "").expect("files can be written");
+        };
+        touch("project/docs/requirements.txt");
+        assert_eq!(project_root(&docs), Some(docs.as_path()));
+        touch("project/pyproject.toml");
+        assert_eq!(project_root(&docs), docs.parent());
+        touch("project/docs/pylock.toml");
+        assert_eq!(project_root(&docs), Some(docs.as_path()));
     }
 }

@@ -1,1 +1,38 @@
 //! An RFC 9111 private cache and the client that fills it.
+//!
+//! [`Client::fetch`] brings a body into the store, verified, and says what was reused;
+//! [`Client::open`] streams it to the caller while it is being stored. What may be reused is decided
+//! in [`policy`], purely. Processes that share a store share downloads: one asks the origin, the
+//! others read along, and whoever is left goes on when one dies.
+//!
+//! This is the only async library of the workspace. It reads no clock, no environment and no file of
+//! the user: [`ClientConfig`] and [`Clock`] carry all of that. URLs are shown through [`Url`] only,
+//! which hides secrets.
+
+mod body;
+mod call;
+mod client;
+mod config;
+mod error;
+mod exchange;
+mod flight;
+mod following;
+mod formats;
+mod leading;
+mod ledger;
+pub mod policy;
+pub mod record;
+mod request;
+mod resume;
+mod spill;
+mod transport;
+mod url;
+mod verify;
+
+pub use body::{Body, Response};
+pub use client::Client;
+pub use config::{ClientConfig, Clock, Proxies};
+pub use error::{Cause, ErrorKind, FetchError};
+pub use formats::{describe, formats};
+pub use request::{Content, Event, Events, Fetched, NO_EVENTS, Request, Reuse};
+pub use url::{ParseUrlError, Url};

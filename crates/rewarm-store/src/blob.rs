@@ -120,6 +120,10 @@ impl VerifyingReader {
     pub(crate) fn new(file: File, expected: Digest) -> Self {
         Self { file, hasher: Some(Sha(Hasher::raw())), expected }
     }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 impl Read for VerifyingReader {

@@ -1,17 +1,22 @@
 //! The few file-system operations on which the store's promises rest.
 //!
-//! Publishing (write aside, then one rename), handing files out (reflink, hard link, copy) and
-//! the stat data that stands in for content. Permission bits come from the root directory: files
-//! are private (0600, directories 0700) unless the root is shared with its group.
+//! Publishing (write aside, then one rename) and the stat data that stands in for content.
+//! Permission bits come from the root directory: files are private (0600, directories 0700)
+//! unless the root is shared with its group. Handing files out to places outside the store is left
+//! to `handout`, whole directories to `dirs`.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::collections::hash_map::RandomState;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Cheap evidence that a file still has the content it had: size, times and inode.
@@ -74,58 +79,98 @@ pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// How a file was handed out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkKind {
-    /// A copy-on-write clone: no bytes written, independent of the store.
-    Reflink,
-    /// Another name of the same file: no bytes written.
-    Hardlink,
-    /// A copy, across file systems or where links are not to be had.
-    Copy,
-}
-
-/// Permission bits for what the store creates.
+/// Permission bits for what is created.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Modes {
     pub(crate) file: u32,
     pub(crate) dir: u32,
+    /// Whether the bits hold whatever the umask says: other users are to write here as well.
+    pub(crate) shared: bool,
 }
 
 impl Modes {
+    /// For this user only.
+    pub(crate) const PRIVATE: Self = Self { file: 0o600, dir: 0o700, shared: false };
+
     /// Private unless `root` is writable by its group; then as the root is.
     pub(crate) fn of_root(root: &Metadata) -> Self {
         let bits = root.mode() & 0o2777;
         if bits & 0o020 != 0 {
-            Self { file: bits & 0o666, dir: bits }
+            Self { file: bits & 0o666, dir: bits, shared: true }
         } else {
-            Self { file: 0o600, dir: 0o700 }
+            Self::PRIVATE
+        }
+    }
+
+    /// For a file outside the store, where the umask has its say.
+    pub(crate) fn outside(file: u32) -> Self {
+        Self { file, dir: 0o777, shared: false }
+    }
+
+    /// Gives a new file the bits that the umask took from it, where the store is shared.
+    fn apply_to_file(self, file: &File) -> io::Result<()> {
+        if self.shared { file.set_permissions(Permissions::from_mode(self.file)) } else { Ok(()) }
+    }
+}
+
+/// Creates `dir` and those of its parents that are missing.
+pub(crate) fn create_dirs(dir: &Path, modes: Modes) -> io::Result<()> {
+    match DirBuilder::new().mode(modes.dir & 0o777).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                create_dirs(parent, modes)?;
+                create_dirs(dir, modes)
+            }
+            _ => Err(error),
+        },
+        Ok(()) if modes.shared => fs::set_permissions(dir, Permissions::from_mode(modes.dir)),
+        other => other,
+    }
+}
+
+/// Opens a file that exists only to be locked.
+pub(crate) fn open_lock_file(path: &Path, modes: Modes) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(modes.file);
+    loop {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        match (options.clone().create_new(true).open(path), path.parent()) {
+            (Ok(file), _) => {
+                modes.apply_to_file(&file)?;
+                return Ok(file);
+            }
+            (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+                create_dirs(parent, modes)?;
+            }
+            (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            (Err(error), _) => return Err(error),
         }
     }
 }
 
-/// Creates `dir` and its parents with the store's bits.
-pub(crate) fn create_dirs(dir: &Path, modes: Modes) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(modes.dir & 0o777).create(dir)
+/// Takes the exclusive lock of a file or directory; `false` when somebody else has it.
+pub(crate) fn lock_if_free(file: &File) -> io::Result<bool> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
-/// Opens a file that exists only to be locked.
-pub(crate) fn open_lock_file(path: &Path) -> io::Result<File> {
-    let open = || {
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(path)
-    };
-    match (open(), path.parent()) {
-        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-            open()
-        }
-        (result, _) => result,
+/// Whether `path` still leads to the open `file`.
+pub(crate) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -161,12 +206,22 @@ impl TempFile {
                 other => other?,
             };
             let temp = Self { file, path, published: false };
-            let held = flock(&temp.file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            modes.apply_to_file(&temp.file)?;
             // A collector may have seen the file before it was locked, and taken it for litter.
-            if held && is_linked(&temp.file)? {
+            // Where there are no locks, there are no collectors.
+            if lock_if_free(&temp.file).unwrap_or(true) && is_linked(&temp.file)? {
                 return Ok(temp);
             }
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the file where it is, as if its writer had died.
+    pub(crate) fn abandon(mut self) {
+        self.published = true;
     }
 
     /// Gives the file its name, replacing what had it.
@@ -196,59 +251,32 @@ pub(crate) fn rename_into(from: &Path, target: &Path, modes: Modes) -> io::Resul
     }
 }
 
-/// A file name that no other writer on this machine uses now.
+pub(crate) fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if is_absence(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// The prefix and suffix of [`unique_name`]s.
+const TEMP_AFFIXES: (&str, &str) = (".rewarm-", ".tmp");
+
+/// A file name that no other writer uses now. The random part keeps processes apart that have one
+/// number in different containers.
 pub(crate) fn unique_name() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
+    static RANDOM: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!(".rewarm-{}-{count}.tmp", std::process::id())
+    let (prefix, suffix) = TEMP_AFFIXES;
+    format!("{prefix}{}-{:016x}-{count}{suffix}", std::process::id(), *RANDOM)
 }
 
-/// Writes a file outside the store so that readers see the old content or the new, never a part.
-///
-/// The temporary name stands in the target's directory; `mode` is subject to the umask.
-pub fn publish_file(target: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
-    let modes = Modes { file: mode, dir: 0o777 };
-    let mut temp = TempFile::create(dir, modes)?;
-    temp.file.write_all(bytes)?;
-    temp.publish(target, modes)
-}
-
-/// Puts the content of `source` at `target` in the cheapest way, replacing what was there.
-///
-/// Tries a reflink, then a hard link, then a copy; readers of `target` see the old file or the
-/// new one. `mode` is given to reflinks and copies, and to the shared inode of a hard link.
-pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkKind> {
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
-    let modes = Modes { file: mode, dir: 0o777 };
-    let mut input = File::open(source)?;
-    let mut temp = TempFile::create(dir, modes)?;
-    if rustix::fs::ioctl_ficlone(&temp.file, &input).is_ok() {
-        temp.publish(target, modes)?;
-        return Ok(LinkKind::Reflink);
-    }
-    let link = dir.join(unique_name());
-    if fs::hard_link(source, &link).is_ok() {
-        let renamed = fs::rename(&link, target);
-        // Renaming one name of a file onto another of the same file leaves both.
-        let _ = fs::remove_file(&link);
-        renamed?;
-        widen_mode(&input, temp.file.metadata()?.mode())?;
-        return Ok(LinkKind::Hardlink);
-    }
-    io::copy(&mut input, &mut temp.file)?;
-    temp.publish(target, modes)?;
-    Ok(LinkKind::Copy)
-}
-
-/// Adds the permission bits of a file outside the store to an inode it now shares.
-fn widen_mode(file: &File, mode: u32) -> io::Result<()> {
-    let present = file.metadata()?.mode() & 0o777;
-    let wanted = present | (mode & 0o777);
-    if wanted == present {
-        return Ok(());
-    }
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(wanted))
+/// Whether a name can have come from [`unique_name`].
+pub(crate) fn is_temp_name(name: &str) -> bool {
+    let (prefix, suffix) = TEMP_AFFIXES;
+    let middle = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+    middle.is_some_and(|middle| {
+        let parts: Vec<&str> = middle.split('-').collect();
+        parts.len() == 3 && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))
+    })
 }

@@ -1,8 +1,8 @@
 //! Opening a store, and finding, reading and writing what is in it.
 //!
-//! A store that this user cannot write, or that belongs to somebody else, is opened for reading
-//! only. [`Store::over`] lays an empty writable store over such a one, so that a command can still
-//! use what is there.
+//! A store that this user cannot write, or that belongs to somebody else, cannot be opened.
+//! [`Store::over`] lays an empty writable store over such a one, so that a command can still use
+//! what is there: what is written or dropped above hides what lies below.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::blob::{BlobWriter, Target, VerifyingReader};
 use crate::digest::Digest;
-use crate::fs::{LinkKind, Modes, TempFile, create_dirs, is_absence};
+use crate::dirs::mark_used;
+use crate::fs::{Modes, TempFile, create_dirs, is_absence, is_named, remove_if_present};
+use crate::handout::LinkKind;
 use crate::layout;
 use crate::lock::Lock;
 use crate::record::{self, Kind, RecordError};
@@ -59,13 +61,11 @@ impl Store {
     /// Opens the store at `root` for reading and writing, creating it if need be.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         let io_error = |source| OpenError::Io { path: root.to_owned(), source };
-        let private = Modes { file: 0o600, dir: 0o700 };
-        create_dirs(root, private).map_err(io_error)?;
+        create_dirs(root, Modes::PRIVATE).map_err(io_error)?;
         let metadata = fs::metadata(root).map_err(io_error)?;
         let modes = Modes::of_root(&metadata);
         let owner = metadata.uid();
-        let shared = modes.dir & 0o020 != 0;
-        if owner != rustix::process::geteuid().as_raw() && !shared {
+        if owner != rustix::process::geteuid().as_raw() && !modes.shared {
             return Err(OpenError::Foreign { path: root.to_owned(), owner });
         }
         let store = Self::at(root, None, modes);
@@ -75,7 +75,7 @@ impl Store {
 
     /// A handle that checks and creates nothing: for lookups on a hot path.
     pub fn for_lookup(root: &Path) -> Self {
-        Self::at(root, None, Modes { file: 0o600, dir: 0o700 })
+        Self::at(root, None, Modes::PRIVATE)
     }
 
     /// Opens `root` and looks into the store at `lower` for whatever `root` lacks. `lower` is
@@ -91,13 +91,15 @@ impl Store {
 
     /// Also proves that the directory can be written.
     fn mark_as_cache(&self) -> io::Result<()> {
+        use rustix::fs::{Access, AtFlags, CWD};
+        let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(CWD, self.root(), wanted, AtFlags::EACCESS)?;
         let path = self.root().join(layout::CACHEDIR_TAG);
         if !path.exists() {
-            let mut temp = TempFile::create(self.root(), self.inner.modes)?;
+            let mut temp = TempFile::create(&self.tmp_dir(), self.inner.modes)?;
             temp.file.write_all(layout::CACHEDIR_TAG_TEXT.as_bytes())?;
             temp.publish(&path, self.inner.modes)?;
         }
-        rustix::fs::access(self.root(), rustix::fs::Access::WRITE_OK)?;
         Ok(())
     }
 
@@ -110,20 +112,28 @@ impl Store {
         self.inner.modes
     }
 
+    /// Whether other users may write here.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.modes.shared
+    }
+
+    /// The root of this store, then that of the one below it.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.root()).chain(self.inner.lower.as_deref())
+    }
+
+    pub(crate) fn has_lower(&self) -> bool {
+        self.inner.lower.is_some()
+    }
+
     pub(crate) fn tmp_dir(&self) -> PathBuf {
         self.root().join(layout::TMP)
     }
 
     /// Where an entry is: in this store, or in the one below it.
-    pub(crate) fn find(&self, area: &str, digest: &Digest) -> Option<PathBuf> {
-        let here = layout::sharded(self.root(), area, digest);
-        match &self.inner.lower {
-            Some(lower) if !here.exists() => {
-                Some(layout::sharded(lower, area, digest)).filter(|path| path.exists())
-            }
-            Some(_) => Some(here),
-            None => here.exists().then_some(here),
-        }
+    fn find(&self, area: &str, digest: &Digest) -> Option<PathBuf> {
+        let mut paths = self.roots().map(|root| layout::sharded(root, area, digest));
+        paths.find(|path| path.exists())
     }
 
     /// Starts a new blob.
@@ -135,12 +145,14 @@ impl Store {
 
     /// Opens a blob for verified reading; `None` if it is not here.
     pub fn open_blob(&self, digest: &Digest) -> io::Result<Option<VerifyingReader>> {
-        let Some(path) = self.find(layout::BLOBS, digest) else { return Ok(None) };
-        match File::open(path) {
-            Ok(file) => Ok(Some(VerifyingReader::new(file, *digest))),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(error),
+        for root in self.roots() {
+            match File::open(layout::sharded(root, layout::BLOBS, digest)) {
+                Ok(file) => return Ok(Some(VerifyingReader::new(file, *digest))),
+                Err(error) if is_absence(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(None)
     }
 
     /// The file that holds a blob. Its content is *not* verified: compare its
@@ -153,17 +165,14 @@ impl Store {
     /// Reads a blob to its end and drops it if it is damaged. Says whether it is there and sound.
     pub fn verify_blob(&self, digest: &Digest) -> io::Result<bool> {
         let Some(mut reader) = self.open_blob(digest)? else { return Ok(false) };
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => return Ok(true),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.remove_blob(digest)?;
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
+        match io::copy(&mut reader, &mut io::sink()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let path = layout::sharded(self.root(), layout::BLOBS, digest);
+                remove_if_named(reader.file(), &path)?;
+                Ok(false)
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -173,10 +182,10 @@ impl Store {
     pub fn place_blob(&self, digest: &Digest, target: &Path, mode: u32) -> io::Result<LinkKind> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no blob {digest}"));
         let path = self.find(layout::BLOBS, digest).ok_or_else(missing)?;
-        crate::fs::link_or_copy(&path, target, mode)
+        crate::handout::link_or_copy(&path, target, mode)
     }
 
-    /// Drops a blob.
+    /// Drops a blob; one in the store below stays.
     pub fn remove_blob(&self, digest: &Digest) -> io::Result<()> {
         remove_if_present(&layout::sharded(self.root(), layout::BLOBS, digest))
     }
@@ -184,34 +193,61 @@ impl Store {
     /// Reads a record; damaged, foreign and missing ones are all `None`, and damaged ones are
     /// dropped in passing.
     pub fn read<K: Kind>(&self, key: &Digest) -> Option<K> {
+        self.read_at(key).map(|(_, value)| value)
+    }
+
+    /// Also says which root has it.
+    pub(crate) fn read_at<K: Kind>(&self, key: &Digest) -> Option<(&Path, K)> {
         let area = layout::kind_dir(K::NAME, K::VERSION);
-        let here = layout::sharded(self.root(), &area, key);
-        let shared = self.inner.modes.file & 0o020 != 0;
-        if let Some(bytes) = read_file(&here, shared) {
+        for root in self.roots() {
+            let path = layout::sharded(root, &area, key);
+            let is_here = root == self.root();
+            let Some((file, bytes)) = read_file(&path, self.is_shared() || !is_here) else {
+                continue;
+            };
             match record::decode(key, &bytes) {
-                Some(value) => return Some(value),
-                None => drop(remove_if_present(&here)),
+                Some(value) => return Some((root, value)),
+                None if is_here && bytes.is_empty() => {}
+                None if is_here => drop(self.drop_damaged(&file, &path, &area, key)),
+                None => {}
             }
+            // What lies below may be older than what this one said.
+            return None;
         }
-        let lower = self.inner.lower.as_ref()?;
-        record::decode(key, &read_file(&layout::sharded(lower, &area, key), true)?)
+        None
+    }
+
+    fn drop_damaged(&self, file: &File, path: &Path, area: &str, key: &Digest) -> io::Result<()> {
+        if is_named(file, path)? { self.remove_record(area, key) } else { Ok(()) }
     }
 
     /// Writes a record, replacing the one under that key.
     pub fn write<K: Kind>(&self, key: &Digest, value: &K) -> Result<(), RecordError> {
         let path = self.record_path::<K>(key);
-        let write = || {
-            let bytes = record::encode(key, value)?;
-            let mut temp = TempFile::create(&self.tmp_dir(), self.inner.modes)?;
-            temp.file.write_all(&bytes)?;
-            temp.publish(&path, self.inner.modes)
-        };
+        let write = || self.write_file(&path, &record::encode(key, value)?);
         write().map_err(|source| RecordError { path: path.clone(), source })
+    }
+
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut temp = TempFile::create(&self.tmp_dir(), self.inner.modes)?;
+        temp.file.write_all(bytes)?;
+        temp.publish(path, self.inner.modes)
     }
 
     /// Drops a record.
     pub fn remove<K: Kind>(&self, key: &Digest) -> io::Result<()> {
-        remove_if_present(&self.record_path::<K>(key))
+        self.remove_record(&layout::kind_dir(K::NAME, K::VERSION), key)
+    }
+
+    /// An empty file takes the place of a record that would otherwise show one below it.
+    pub(crate) fn remove_record(&self, area: &str, key: &Digest) -> io::Result<()> {
+        let path = layout::sharded(self.root(), area, key);
+        match &self.inner.lower {
+            Some(lower) if layout::sharded(lower, area, key).exists() => {
+                self.write_file(&path, &[])
+            }
+            _ => remove_if_present(&path),
+        }
     }
 
     /// Notes that a record was of use, so that it is swept later than others. Costs one `stat`
@@ -223,7 +259,8 @@ impl Store {
         };
         let is_recent = now.duration_since(modified).is_ok_and(|age| age < USE_GRANULARITY);
         if !is_recent && let Ok(file) = File::options().write(true).open(&path) {
-            let _ = file.set_modified(now);
+            // Of a file that belongs to another user of the group, only the kernel's time can be set.
+            let _ = file.set_modified(now).or_else(|_| mark_used(&path));
         }
     }
 
@@ -234,27 +271,27 @@ impl Store {
 
     /// Waits for the exclusive lock that goes by `purpose` and `key`.
     pub fn lock(&self, purpose: &str, key: &Digest) -> io::Result<Lock> {
-        Lock::exclusive(&self.lock_path(purpose, key))
+        Lock::exclusive(&self.lock_path(purpose, key), self.inner.modes)
     }
 
     /// Waits until nobody holds that lock exclusively, and keeps it shared.
     pub fn lock_shared(&self, purpose: &str, key: &Digest) -> io::Result<Lock> {
-        Lock::shared(&self.lock_path(purpose, key))
+        Lock::shared(&self.lock_path(purpose, key), self.inner.modes)
     }
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self, purpose: &str, key: &Digest) -> io::Result<Option<Lock>> {
-        Lock::try_exclusive(&self.lock_path(purpose, key))
+        Lock::try_exclusive(&self.lock_path(purpose, key), self.inner.modes)
     }
 
-    fn lock_path(&self, purpose: &str, key: &Digest) -> PathBuf {
+    pub(crate) fn lock_path(&self, purpose: &str, key: &Digest) -> PathBuf {
         self.root().join(layout::LOCKS).join(format!("{purpose}-{key}"))
     }
 }
 
 /// Reads a record file. In a store that is not shared, one that another user could have planted
 /// does not count.
-fn read_file(path: &Path, shared: bool) -> Option<Vec<u8>> {
+pub(crate) fn read_file(path: &Path, shared: bool) -> Option<(File, Vec<u8>)> {
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
     let owner = metadata.uid();
@@ -263,12 +300,10 @@ fn read_file(path: &Path, shared: bool) -> Option<Vec<u8>> {
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?.saturating_add(1));
     file.read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    Some((file, bytes))
 }
 
-fn remove_if_present(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if is_absence(&error) => Ok(()),
-        other => other,
-    }
+/// Removes a file that was found damaged, unless another one took its name since it was opened.
+pub(crate) fn remove_if_named(file: &File, path: &Path) -> io::Result<()> {
+    if is_named(file, path)? { remove_if_present(path) } else { Ok(()) }
 }

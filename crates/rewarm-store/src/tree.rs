@@ -2,20 +2,26 @@
 //!
 //! Files of a tree are linked into environments, where somebody may edit them. So a tree is only
 //! handed out after each file's stat data was compared with what was recorded when it was
-//! unpacked, and files whose stat data moved are hashed again. A tree with a changed file is
-//! dropped: a miss, never a wrong file.
+//! unpacked, and files whose stat data moved are hashed again. A tree with a changed file is a
+//! miss, never a wrong file; its directory stays for those who are using it until a new one takes
+//! its place in one exchange of names.
+//!
+//! Directories and files of a tree carry the bits that the umask leaves, unlike all else in the
+//! store: they are going to stand in environments.
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::fs::{Witness, rename_into};
+use crate::dirs::{mark_used, move_aside, remove_dir, swap_into};
+use crate::fs::{Witness, create_dirs, unique_name};
 use crate::layout;
 use crate::lock::Lock;
-use crate::record::Kind;
+use crate::record::{Envelope, Kind};
 use crate::store::Store;
 
 /// One file of a tree.
@@ -25,13 +31,15 @@ pub struct TreeFile {
     pub path: String,
     /// Of its content.
     pub digest: Digest,
+    /// Permission bits.
+    pub mode: u32,
     witness: Witness,
 }
 
 /// The list of files of a tree, kept as a record under the digest of the blob.
 #[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    files: Vec<TreeFile>,
+pub(crate) struct Manifest {
+    pub(crate) files: Vec<TreeFile>,
     source: Digest,
 }
 
@@ -41,6 +49,14 @@ impl Kind for Manifest {
 
     fn references(&self) -> Vec<Digest> {
         vec![self.source]
+    }
+}
+
+impl Manifest {
+    /// Bytes of all files, if that envelope holds the record of a tree.
+    pub(crate) fn size(envelope: &Envelope<'_>) -> Option<u64> {
+        let manifest: Self = envelope.decode()?;
+        Some(manifest.files.iter().map(TreeFile::size).sum())
     }
 }
 
@@ -70,8 +86,7 @@ pub struct TreeWriter {
     source: Digest,
     dir: PathBuf,
     // Held while the directory is being filled: a collector leaves it alone.
-    lock: Lock,
-    published: bool,
+    _lock: Lock,
 }
 
 impl TreeWriter {
@@ -82,47 +97,70 @@ impl TreeWriter {
 
     /// Publishes the directory. `files` names every file in it with its digest, which the caller
     /// knows from writing it.
-    pub fn commit(mut self, files: Vec<(String, Digest)>) -> Result<Tree, TreeError> {
+    pub fn commit(self, files: Vec<(String, Digest)>) -> Result<Tree, TreeError> {
         let mut listed = Vec::with_capacity(files.len());
         for (path, digest) in files {
             let full = self.dir.join(&path);
             let metadata = fs::symlink_metadata(&full)
                 .map_err(|source| TreeError { path: full.clone(), source })?;
-            listed.push(TreeFile { path, digest, witness: Witness::of_metadata(&metadata) });
+            let (mode, witness) = (metadata.mode() & 0o7777, Witness::of_metadata(&metadata));
+            listed.push(TreeFile { path, digest, mode, witness });
         }
         listed.sort_by(|a, b| a.path.cmp(&b.path));
         let target = layout::sharded(self.store.root(), layout::TREES, &self.source);
         let error = |source| TreeError { path: target.clone(), source };
-        self.store.drop_tree(&self.source).map_err(error)?;
-        rename_into(&self.dir, &target, self.store.modes()).map_err(error)?;
-        self.published = true;
+        // Without its record the old directory is a miss, and so is the new one until its own is
+        // there.
+        self.store.remove::<Manifest>(&self.source).map_err(error)?;
+        swap_into(&self.dir, &target, self.store.modes()).map_err(error)?;
         let manifest = Manifest { files: listed, source: self.source };
-        self.store.write(&self.source, &manifest).map_err(|e| error(e.source))?;
+        if let Err(failed) = self.store.write(&self.source, &manifest) {
+            if let Ok(Some(dir)) = self.store.detach_tree(&self.source) {
+                let _ = remove_dir(&dir);
+            }
+            return Err(error(failed.source));
+        }
         Ok(Tree { path: target, files: manifest.files })
     }
 }
 
 impl Drop for TreeWriter {
     fn drop(&mut self) {
-        if !self.published {
-            let _ = fs::remove_dir_all(&self.dir);
-        }
-        let _ = &self.lock;
+        // What was not published, or the directory that gave way to what was.
+        let _ = remove_dir(&self.dir);
     }
 }
 
 impl Store {
     /// The tree that was unpacked from `source`, if it is still as it was unpacked.
     ///
-    /// A damaged tree is removed in passing.
+    /// A damaged tree is forgotten in passing. A lease on `source` keeps the tree's directory from
+    /// being swept.
     pub fn tree(&self, source: &Digest) -> Option<Tree> {
-        let path = self.find(layout::TREES, source)?;
-        let manifest: Manifest = self.read(source)?;
-        if manifest.files.iter().all(|file| is_unchanged(&path.join(&file.path), file)) {
+        let (root, manifest) = self.read_at::<Manifest>(source)?;
+        let path = layout::sharded(root, layout::TREES, source);
+        if is_whole(&path, &manifest) {
+            if root == self.root() {
+                let _ = mark_used(&path);
+            }
             return Some(Tree { path, files: manifest.files });
         }
-        let _ = self.drop_tree(source);
+        // Whoever holds the lock is about to replace the tree.
+        if let Ok(Some(_lock)) = self.try_lock("tree", source) {
+            let _ = self.forget_damaged(source);
+        }
         None
+    }
+
+    /// Under the tree's lock: another process may have replaced the tree since it was looked at.
+    fn forget_damaged(&self, source: &Digest) -> io::Result<()> {
+        match self.read_at::<Manifest>(source) {
+            Some((root, manifest)) => {
+                let path = layout::sharded(root, layout::TREES, source);
+                if is_whole(&path, &manifest) { Ok(()) } else { self.remove::<Manifest>(source) }
+            }
+            None => Ok(()),
+        }
     }
 
     /// Waits until no other process unpacks the same blob, then gives a directory to fill, or the
@@ -134,34 +172,44 @@ impl Store {
         if let Some(tree) = self.tree(source) {
             return Ok(Err(tree));
         }
-        remove_dir_if_present(&dir).map_err(error)?;
-        fs::DirBuilder::new().recursive(true).create(&dir).map_err(error)?;
-        Ok(Ok(TreeWriter { store: self.clone(), source: *source, dir, lock, published: false }))
+        remove_dir(&dir).map_err(error)?;
+        create_dirs(&self.tmp_dir(), self.modes()).map_err(error)?;
+        fs::create_dir(&dir).map_err(error)?;
+        Ok(Ok(TreeWriter { store: self.clone(), source: *source, dir, _lock: lock }))
     }
 
-    /// Removes a tree so that no reader finds half of it: the record goes first.
-    pub(crate) fn drop_tree(&self, source: &Digest) -> io::Result<()> {
+    /// Takes a tree out of the store, record first, and gives the directory that is now to be
+    /// removed. The caller holds the tree's lock.
+    pub(crate) fn detach_tree(&self, source: &Digest) -> io::Result<Option<PathBuf>> {
         self.remove::<Manifest>(source)?;
-        let path = layout::sharded(self.root(), layout::TREES, source);
-        let aside = self.tmp_dir().join(crate::fs::unique_name());
-        match rename_into(&path, &aside, self.modes()) {
-            Err(error) if crate::fs::is_absence(&error) => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => fs::remove_dir_all(&aside),
-        }
+        self.detach_dir(&layout::sharded(self.root(), layout::TREES, source))
+    }
+
+    /// Gives a directory of the store a temporary name, under which it is to be removed.
+    pub(crate) fn detach_dir(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let aside = self.tmp_dir().join(unique_name());
+        Ok(move_aside(path, &aside, self.modes())?.then_some(aside))
     }
 }
 
-fn remove_dir_if_present(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if crate::fs::is_absence(&error) => Ok(()),
-        other => other,
+impl TreeFile {
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.witness.size
     }
+}
+
+fn is_whole(path: &Path, manifest: &Manifest) -> bool {
+    path.is_dir() && manifest.files.iter().all(|file| is_unchanged(&path.join(&file.path), file))
 }
 
 /// By stat data, and by content where that moved.
 fn is_unchanged(path: &Path, file: &TreeFile) -> bool {
     let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    // Bits that were added do no harm: handing a file out may add some.
+    if file.mode & !metadata.mode() != 0 {
+        return false;
+    }
     let witness = Witness::of_metadata(&metadata);
     if witness.same_content(&file.witness) {
         return true;
@@ -171,7 +219,7 @@ fn is_unchanged(path: &Path, file: &TreeFile) -> bool {
         && hash(path).is_ok_and(|d| d == file.digest)
 }
 
-fn hash(path: &Path) -> io::Result<Digest> {
+pub(crate) fn hash(path: &Path) -> io::Result<Digest> {
     let mut hasher = crate::Hasher::raw();
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 128 * 1024];

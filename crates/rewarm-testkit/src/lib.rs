@@ -3,4 +3,12 @@
 //! `server` is an HTTP origin that misbehaves on request, `packages` makes small wheels, `sandbox`
 //! runs the binary in a hermetic environment. Nothing here knows a rewarm crate.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test harness hands a little of its own environment on"
+)]
+
 pub mod packages;
+pub mod sandbox;
+pub mod server;
+pub mod tools;

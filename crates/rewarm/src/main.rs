@@ -1,2 +1,78 @@
-//! The binary.
-fn main() {}
+//! The program: reads the command line, runs one command, and turns its end into an exit code.
+//!
+//! `rewarm run CMD` is tried on its short path first, before argument parsing, configuration and
+//! anything else that costs time. This is the only place where the process ends.
+
+mod args;
+mod commands;
+mod config;
+mod context;
+mod environment;
+mod error;
+mod formats;
+mod hot;
+mod network;
+mod settings;
+mod ui;
+
+use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::error::{Failure, Outcome};
+use crate::settings::{Caller, Settings};
+use crate::ui::Ui;
+
+/// A bug in rewarm (`EX_SOFTWARE`).
+const BUG: u8 = 70;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = hot::try_run(&args) {
+        return code;
+    }
+    std::panic::catch_unwind(AssertUnwindSafe(|| start(args))).unwrap_or_else(|_| {
+        eprintln!("rewarm: this is a bug in rewarm; the message above says where");
+        ExitCode::from(BUG)
+    })
+}
+
+fn start(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is nobody's loss: help was asked for, and not read.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let caller = match Caller::of_process() {
+        Ok(caller) => caller,
+        Err(error) => {
+            eprintln!("error: cannot find the working directory: {error}");
+            return ExitCode::from(3);
+        }
+    };
+    let ui = Settings::ui(&cli.global, &caller);
+    let own_failure = commands::failure_code(&cli.command);
+    finish(&ui, own_failure, commands::dispatch(cli, caller, &ui))
+}
+
+/// The one place where a failure becomes a message and an exit code.
+fn finish(ui: &Ui, own_failure: Option<u8>, outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(code) => code,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui.failure(&failure);
+            ExitCode::from(own_failure.unwrap_or_else(|| code_of(&failure)))
+        }
+    }
+}
+
+fn code_of(failure: &Failure) -> u8 {
+    failure.kind.code()
+}

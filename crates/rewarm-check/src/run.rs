@@ -1,0 +1,158 @@
+//! Starting mypy and collecting what came of it.
+//!
+//! mypy runs in the environment's interpreter under the driver, which behaves as the console script
+//! does. Output goes to files in a scratch directory, so nothing is lost when the process dies.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rewarm_store::{Digest, PrivateDir, Store};
+
+use crate::configuration::variable;
+use crate::observed::Observed;
+use crate::request::{CheckError, Request};
+
+const DRIVER: &str = include_str!("driver.py");
+
+/// The console script, without the driver.
+const PLAIN: &str = "import os, sys
+sys.argv[:] = sys.argv[1:]
+if not getattr(sys.flags, 'safe_path', False):
+    sys.path[0] = os.path.dirname(sys.argv[0])
+from mypy.__main__ import console_entry
+sys.exit(console_entry())
+";
+
+/// What a run of mypy left.
+#[derive(Debug, Default)]
+pub(crate) struct Finished {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) exit_code: i32,
+    /// Absent if the driver did not come to its end.
+    pub(crate) observed: Option<Observed>,
+}
+
+/// A directory that is gone when the run is over.
+#[derive(Debug)]
+pub(crate) enum Scratch {
+    Store(PrivateDir),
+    /// Where the store cannot be written.
+    Temporary(PathBuf),
+}
+
+impl Scratch {
+    /// Makes one in the store, or else where the child's variables put temporary files. The store's
+    /// refusal comes with it.
+    pub(crate) fn new(
+        store: &Store,
+        request: &Request,
+    ) -> Result<(Self, Option<io::Error>), CheckError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let refusal = match store.slot("scratch", &Digest::of("")).private(|_| true) {
+            Ok(private) => return Ok((Self::Store(private), None)),
+            Err(error) => error,
+        };
+        let parent = variable(request, OsStr::new("TMPDIR")).map_or("/tmp".as_ref(), Path::new);
+        loop {
+            let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("rewarm-check-{}-{count}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok((Self::Temporary(path), Some(refusal))),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(CheckError::Scratch { path: parent.to_owned(), source }),
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Store(private) => private.path(),
+            Self::Temporary(path) => path,
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Self::Temporary(path) = self {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// Runs mypy under the driver, with `cache` as its cache directory or without any.
+pub(crate) fn observed(
+    request: &Request,
+    scratch: &Path,
+    cache: Option<&Path>,
+) -> Result<Finished, CheckError> {
+    // The child has another working directory.
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|source| error(request, source));
+    let mut command = command(request, DRIVER);
+    command.arg(absolute(scratch)?);
+    command.arg(cache.map(absolute).transpose()?.unwrap_or_default()).arg(script(request));
+    command.args(&request.arguments).stdin(Stdio::null());
+    let output = command.output().map_err(|source| error(request, source))?;
+    if !scratch.join("0.out").exists() && output.status.signal().is_none() {
+        // The driver could not start a pass.
+        return plain(request, &["--cache-dir", "/dev/null"]);
+    }
+    let report = fs::read(scratch.join("report")).ok();
+    let observed = report.and_then(|bytes| Observed::parse(&bytes));
+    let answer = observed.as_ref().map_or("0", |observed| observed.answer.as_str());
+    let stream = |end: &str, before: Vec<u8>| {
+        let mut bytes = before;
+        bytes.extend(fs::read(scratch.join(format!("{answer}.{end}"))).unwrap_or_default());
+        bytes
+    };
+    Ok(Finished {
+        stdout: stream("out", output.stdout),
+        stderr: stream("err", output.stderr),
+        exit_code: code(output.status),
+        observed,
+    })
+}
+
+/// Runs mypy without the driver, with some options before the request's own.
+pub(crate) fn plain(request: &Request, options: &[&str]) -> Result<Finished, CheckError> {
+    let mut command = command(request, PLAIN);
+    command.arg(script(request)).args(options).args(&request.arguments).stdin(Stdio::null());
+    let output = command.output().map_err(|source| error(request, source))?;
+    let exit_code = code(output.status);
+    Ok(Finished { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None })
+}
+
+/// Runs mypy as it is, on this process's own streams.
+pub(crate) fn interactive(request: &Request) -> Result<Finished, CheckError> {
+    let mut command = command(request, PLAIN);
+    let status = command.arg(script(request)).args(&request.arguments).status();
+    let exit_code = code(status.map_err(|source| error(request, source))?);
+    Ok(Finished { exit_code, ..Finished::default() })
+}
+
+fn command(request: &Request, program: &str) -> Command {
+    let mut command = Command::new(&request.python);
+    command.args(["-c", program]).env_clear().current_dir(&request.cwd);
+    command.envs(request.variables.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// Where the console script is, or would be.
+fn script(request: &Request) -> PathBuf {
+    request.python.with_file_name("mypy")
+}
+
+fn error(request: &Request, source: io::Error) -> CheckError {
+    CheckError::Interpreter { path: request.python.clone(), source }
+}
+
+/// The exit code, as a shell gives it for signals.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}

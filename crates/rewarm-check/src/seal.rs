@@ -1,0 +1,137 @@
+//! A seal over a cache directory of mypy, so that a damaged one is never believed.
+//!
+//! mypy checks its files against sources and dependencies, not against themselves: a flipped byte
+//! can change an answer. The seal is one file in the directory that lists every other with its
+//! digest. It is checked when a run gets its copy, and made anew before the copy is published.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rewarm_store::Digest;
+
+use crate::witness::content;
+
+const NAME: &str = "seal.rewarm";
+
+/// What a file was when it was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Checked {
+    inode: u64,
+    modified: (i64, i64),
+    digest: Digest,
+}
+
+/// The files of a directory whose seal was whole.
+#[derive(Debug, Default)]
+pub(crate) struct Seal(BTreeMap<PathBuf, Checked>);
+
+impl Seal {
+    /// Checks a directory. If it is not exactly as it was sealed, it is emptied.
+    pub(crate) fn check(directory: &Path) -> io::Result<Self> {
+        let known = Self::default().look(directory)?;
+        if fs::read(directory.join(NAME)).is_ok_and(|bytes| bytes == known.text()) {
+            return Ok(known);
+        }
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+        Ok(Self::default())
+    }
+
+    /// Seals the directory as it is now. Files that were not replaced since the check are not read
+    /// again.
+    pub(crate) fn renew(&self, directory: &Path) -> io::Result<()> {
+        let text = self.look(directory)?.text();
+        let path = directory.join(NAME);
+        // The file may be shared with the directory it was copied from.
+        let _ = fs::remove_file(&path);
+        fs::write(path, text)
+    }
+
+    /// The files below a directory; `self` knows some of them already.
+    fn look(&self, directory: &Path) -> io::Result<Self> {
+        let mut found = BTreeMap::new();
+        let mut below = vec![PathBuf::new()];
+        while let Some(relative) = below.pop() {
+            for entry in fs::read_dir(directory.join(&relative))? {
+                let entry = entry?;
+                let path = relative.join(entry.file_name());
+                if entry.file_type()?.is_dir() {
+                    below.push(path);
+                } else if path != Path::new(NAME) {
+                    let known = self.0.get(&path);
+                    found.insert(path, one(&entry, known)?);
+                }
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// One line for each file: digest, length of the path, path.
+    fn text(&self) -> Vec<u8> {
+        let mut text = b"seal 1\n".to_vec();
+        for (path, checked) in &self.0 {
+            let path = path.as_os_str().as_bytes();
+            text.extend(format!("{} {} ", checked.digest, path.len()).as_bytes());
+            text.extend(path);
+            text.push(b'\n');
+        }
+        text
+    }
+}
+
+fn one(entry: &fs::DirEntry, known: Option<&Checked>) -> io::Result<Checked> {
+    let found = entry.metadata()?;
+    let (inode, modified) = (found.ino(), (found.mtime(), found.mtime_nsec()));
+    match known {
+        Some(known) if (known.inode, known.modified) == (inode, modified) => Ok(*known),
+        _ => Ok(Checked { inode, modified, digest: content(&entry.path())? }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sealed directory with two files.
+    fn sealed() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("directory");
+        fs::create_dir(directory.path().join("sub")).expect("directory");
+        for name in ["a", "sub/b"] {
+            fs::write(directory.path().join(name), name).expect("file");
+        }
+        Seal::default().renew(directory.path()).expect("seal");
+        directory
+    }
+
+    #[test]
+    fn whole_directory_is_kept() {
+        let directory = sealed();
+        let seal = Seal::check(directory.path()).expect("readable");
+        assert_eq!(seal.0.len(), 2);
+        fs::write(directory.path().join("c"), "c").expect("file");
+        seal.renew(directory.path()).expect("seal");
+        assert_eq!(Seal::check(directory.path()).expect("readable").0.len(), 3);
+    }
+
+    #[test]
+    fn changed_added_or_missing_file_empties_the_directory() {
+        let spoil: [fn(&Path); 4] = [
+            |dir| fs::write(dir.join("sub/b"), "sub/c").expect("file"),
+            |dir| fs::write(dir.join("sub/more"), "").expect("file"),
+            |dir| fs::remove_file(dir.join("a")).expect("file"),
+            |dir| fs::remove_file(dir.join(NAME)).expect("file"),
+        ];
+        for spoil in spoil {
+            let directory = sealed();
+            spoil(directory.path());
+            assert!(Seal::check(directory.path()).expect("readable").0.is_empty());
+            assert_eq!(fs::read_dir(directory.path()).expect("directory").count(), 0);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What goes wrong is reported, and is never stored.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use rewarm_check::{CheckError, Event, Report, Reuse};
+use rewarm_store::Store;
+
+use crate::support::{Bench, now, write};
+
+/// Why a run was not stored.
+#[track_caller]
+fn unstored(report: &Report) -> &str {
+    match &report.reuse {
+        Reuse::Ran { unstored: Some(reason), .. } => reason,
+        other => panic!("stored or replayed: {other:?}"),
+    }
+}
+
+/// A plugin that runs some statements when it is loaded.
+fn plugin(bench: &Bench, statements: &str) {
+    bench.write("pyproject.toml", "[tool.mypy]\nplugins = ['plugin.py']\n");
+    let rest = "from mypy.plugin import Plugin\ndef plugin(version):\n    return Plugin\n";
+    bench.write("plugin.py", &format!("import os\n{statements}\n{rest}"));
+}
+
+#[test]
+fn answer_with_exit_code_two_is_not_stored() {
+    let bench = Bench::sample();
+    bench.write("pkg/d.py", "def (\n");
+    for _ in 0..2 {
+        let report = bench.checked();
+        assert_eq!(report.exit_code, 2);
+        assert!(unstored(&report).contains("end of its own"));
+    }
+    bench.write("pkg/d.py", "y: int = ''\n");
+    bench.miss("the source can be parsed again");
+}
+
+#[test]
+fn usage_error_and_help_are_passed_on() {
+    let mut bench = Bench::new();
+    for argument in ["--no-such-option", "--help", "--version"] {
+        bench.arguments = vec![argument.into()];
+        let report = bench.checked();
+        assert!(!unstored(&report).is_empty());
+    }
+}
+
+#[test]
+fn killed_mypy_leaves_nothing_wrong() {
+    let bench = Bench::sample();
+    bench.miss("nothing is known");
+    plugin(&bench, "os.kill(os.getpid(), 9) if os.path.exists('now') else None");
+    bench.write("now", "");
+    let report = bench.check();
+    assert_eq!(report.exit_code, 128 + 9);
+    assert!(unstored(&report).contains("end of its own"));
+    bench.remove("now");
+    bench.write("pkg/d.py", "y: int = ''\n");
+    bench.miss("mypy runs to its end");
+}
+
+#[test]
+fn plugin_that_raises_is_passed_on() {
+    let bench = Bench::sample();
+    plugin(&bench, "raise ValueError('no')");
+    let report = bench.checked();
+    assert_eq!(report.exit_code, 2);
+}
+
+#[test]
+fn source_that_changes_while_mypy_runs_is_not_vouched_for() {
+    let bench = Bench::sample();
+    plugin(
+        &bench,
+        "open('pkg/d.py', 'w').write('y: int = 2\\n' * (os.stat('pkg/d.py').st_size // 8))",
+    );
+    let report = bench.check();
+    assert_eq!(unstored(&report), "an input changed while mypy ran");
+}
+
+#[test]
+fn run_that_starts_programs_is_not_stored() {
+    let bench = Bench::sample();
+    plugin(&bench, "import subprocess\nsubprocess.run(['true'])");
+    assert_eq!(unstored(&bench.checked()), "mypy started another program");
+}
+
+#[test]
+fn report_files_are_written_on_every_run() {
+    let mut bench = Bench::sample();
+    bench.arguments.push("--junit-xml=out.xml".into());
+    for _ in 0..2 {
+        let report = bench.check();
+        assert_eq!(unstored(&report), "`--junit-xml` does more than give an answer");
+        assert!(bench.project.join("out.xml").exists());
+        bench.remove("out.xml");
+    }
+    bench.arguments.pop();
+    bench.write("mypy.ini", "[mypy]\njunit_xml = out.xml\n");
+    for _ in 0..2 {
+        assert!(unstored(&bench.check()).contains("junit_xml"));
+        assert!(bench.project.join("out.xml").exists());
+        bench.remove("out.xml");
+    }
+}
+
+#[test]
+fn store_that_cannot_be_written_costs_no_answer() {
+    let bench = Bench::sample();
+    let store = Store::for_lookup(Path::new("/proc/rewarm"));
+    let events = Mutex::new(Vec::new());
+    let hear = |event| events.lock().expect("no panic").push(event);
+    let report = rewarm_check::check(&store, &bench.request(), now(), &hear).expect("an answer");
+    let (stdout, _, code) = bench.plain();
+    assert_eq!(
+        (String::from_utf8_lossy(&report.stdout).into_owned(), report.exit_code),
+        (stdout, code)
+    );
+    let events = events.into_inner().expect("no panic");
+    assert!(events.iter().any(|event| matches!(event, Event::Uncached { .. })), "{events:?}");
+    assert!(!bench.project.join(".mypy_cache").exists());
+}
+
+#[test]
+fn damaged_entry_is_a_miss() {
+    let bench = Bench::sample();
+    bench.miss("nothing is known");
+    flip_everything(bench.store.root());
+    bench.miss("no entry is whole");
+    bench.hit_again("entries are whole again");
+}
+
+fn flip_everything(directory: &Path) {
+    for entry in fs::read_dir(directory).expect("store") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            flip_everything(&path);
+        } else if path.to_string_lossy().contains("-v1/") {
+            let mut bytes = fs::read(&path).expect("entry");
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).expect("entry");
+        }
+    }
+}
+
+#[test]
+fn environment_without_mypy_is_named() {
+    let bench = Bench::sample();
+    for entry in fs::read_dir(bench.site()).expect("packages") {
+        let path = entry.expect("entry").path();
+        if path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"mypy-")) {
+            fs::remove_file(path).expect("link");
+        }
+    }
+    let error = bench.try_check().expect_err("no mypy");
+    assert!(matches!(error, CheckError::NoMypy { .. }));
+    let text = error.to_string();
+    assert!(text.contains(&*bench.venv.to_string_lossy()), "{text}");
+}
+
+#[test]
+fn missing_interpreter_is_named() {
+    let bench = Bench::sample();
+    fs::remove_file(bench.venv.join("bin/python")).expect("link");
+    let error = bench.try_check().expect_err("no interpreter");
+    assert!(matches!(error, CheckError::Interpreter { .. }), "{error}");
+}
+
+#[test]
+fn link_that_leads_back_is_no_trap() {
+    let bench = Bench::sample();
+    std::os::unix::fs::symlink("..", bench.project.join("pkg/back")).expect("link");
+    std::os::unix::fs::symlink("nowhere.py", bench.project.join("pkg/gone.py")).expect("link");
+    let report = bench.check();
+    assert!(matches!(report.reuse, Reuse::Ran { .. }));
+    assert_eq!(report.files, 5);
+}
+
+#[test]
+fn name_that_is_not_utf8_is_no_obstacle() {
+    let bench = Bench::sample();
+    let name = std::ffi::OsStr::from_bytes(b"od\xff/od\xff.txt");
+    write(&bench.project.join(name), "");
+    bench.miss("nothing is known");
+    bench.hit_again("nothing changed");
+}
+
+#[test]
+fn forced_run_is_stored() {
+    let mut bench = Bench::sample();
+    bench.miss("nothing is known");
+    bench.force = true;
+    bench.miss("forced");
+    bench.force = false;
+    bench.hit_again("not forced");
+}
+
+#[test]
+fn extra_input_is_part_of_the_key() {
+    let bench = Bench::sample();
+    bench.write("data/table.csv", "1");
+    let mut request = bench.request();
+    request.extra_inputs = vec!["data/*.csv".into()];
+    let check = |request: &rewarm_check::Request| {
+        let report = rewarm_check::check(&bench.store, request, now(), &|_| {});
+        report.expect("an answer").reuse == Reuse::Replayed
+    };
+    assert!(!check(&request));
+    assert!(check(&request));
+    bench.write("data/table.csv", "2");
+    assert!(!check(&request));
+    request.extra_inputs = vec!["data/[".into()];
+    let error = rewarm_check::check(&bench.store, &request, now(), &|_| {});
+    assert!(matches!(error, Err(CheckError::Glob { .. })));
+}
+
+/// Reads what is left of a stream.
+pub(crate) fn rest(mut stream: impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("text");
+    text
+}

@@ -1,0 +1,12 @@
+//! Tests of `check` against a real mypy from PyPI.
+//!
+//! Each test works on a project and an environment of its own, and compares every answer with that
+//! of a plain mypy on an empty cache.
+
+mod faults;
+mod first;
+mod history;
+mod key;
+mod order;
+mod support;
+mod together;

@@ -1,0 +1,210 @@
+//! The record of the activations of one environment, and the only place that knows its format.
+//!
+//! One file per workspace, environment and clean-env or not holds the activations of up to 16
+//! callers (they differ in what variables they came with), the most recently useful ones first.
+//! Writers merge under a lock, so none loses another's entry; readers need no lock. A store that
+//! cannot be written costs speed only.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rewarm_store::{Digest, Hasher, Kind, RecordError, Store};
+use serde::{Deserialize, Serialize};
+
+use super::clean::clean_env;
+use super::delta::{Delta, Variables};
+use super::input::{Input, os_path};
+use super::task::TaskTable;
+
+/// Which activation is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope<'a> {
+    /// The canonical path of the workspace.
+    pub workspace_root: &'a Path,
+    /// The name of the environment.
+    pub environment: &'a str,
+    /// Whether a clean environment is meant.
+    pub clean_env: bool,
+}
+
+impl Scope<'_> {
+    /// Under which key the record is. Users of a shared store have records of their own.
+    pub(crate) fn key(&self) -> Digest {
+        let mut hasher = Hasher::new("activation");
+        hasher
+            .field(self.workspace_root.as_os_str().as_bytes())
+            .field(self.environment)
+            .field([u8::from(self.clean_env)])
+            .field(rustix::process::geteuid().as_raw().to_le_bytes());
+        hasher.finish()
+    }
+}
+
+/// What it takes to be in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// The canonical path of the workspace.
+    #[serde(with = "os_path")]
+    pub workspace_root: PathBuf,
+    /// The name of the environment.
+    pub environment: String,
+    /// Where it is.
+    #[serde(with = "os_path")]
+    pub prefix: PathBuf,
+    /// Whether only a few variables of the caller are kept.
+    pub clean_env: bool,
+    /// What becomes of those.
+    pub delta: Delta,
+    /// Scripts that a shell would have to source to get the same; none in a virtual environment.
+    pub scripts: Vec<OsString>,
+    /// The tasks of the workspace.
+    pub tasks: TaskTable,
+    /// Whether it must be computed each time.
+    pub volatile: bool,
+    /// What it was made from, the cheap ones first.
+    pub(crate) inputs: Vec<Input>,
+}
+
+impl Activation {
+    /// Which activation this is.
+    pub fn scope(&self) -> Scope<'_> {
+        Scope {
+            workspace_root: &self.workspace_root,
+            environment: &self.environment,
+            clean_env: self.clean_env,
+        }
+    }
+
+    /// The environment of a command that this caller runs.
+    pub fn environment_for(&self, caller: &Variables) -> Variables {
+        if self.clean_env {
+            self.delta.apply(clean_env(caller))
+        } else {
+            self.delta.apply(caller.clone())
+        }
+    }
+
+    /// What it was made from.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// Whether both answer the same callers.
+    fn answers_same(&self, other: &Self) -> bool {
+        self.inputs.len() == other.inputs.len()
+            && self.inputs.iter().zip(&other.inputs).all(|(a, b)| a.proves_same(b))
+    }
+}
+
+/// The file's payload.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ActivationRecord {
+    pub(crate) activations: Vec<Activation>,
+}
+
+impl Kind for ActivationRecord {
+    const NAME: &'static str = "activation";
+    const VERSION: u16 = 1;
+}
+
+/// How many callers share a record.
+pub(crate) const MAX_ENTRIES: usize = 16;
+
+/// An activation that could not be kept. Costs speed, never the command.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// Other writers cannot be kept away.
+    #[error("cannot lock the activation of `{}`", workspace_root.display())]
+    Lock {
+        /// The workspace.
+        workspace_root: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The record cannot be written.
+    #[error(transparent)]
+    Write(#[from] RecordError),
+}
+
+/// Keeps an activation for later lookups, in front of those of other callers.
+///
+/// A volatile one is not kept. It replaces an earlier one that answers the same callers.
+pub fn save(store: &Store, activation: &Activation) -> Result<(), SaveError> {
+    if activation.volatile {
+        return Ok(());
+    }
+    let key = activation.scope().key();
+    let _lock = store.lock(ActivationRecord::NAME, &key).map_err(|source| SaveError::Lock {
+        workspace_root: activation.workspace_root.clone(),
+        source,
+    })?;
+    let mut record: ActivationRecord = store.read(&key).unwrap_or_default();
+    record.activations.retain(|kept| !kept.answers_same(activation));
+    record.activations.insert(0, activation.clone());
+    record.activations.truncate(MAX_ENTRIES);
+    Ok(store.write(&key, &record)?)
+}
+
+/// Drops what is kept for all callers of an environment.
+pub fn forget(store: &Store, scope: &Scope) -> io::Result<()> {
+    store.remove::<ActivationRecord>(&scope.key())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::delta::{List, Op};
+    use super::super::input::Observed;
+    use super::super::task::TaskDefinition;
+    use super::*;
+
+    /// One of everything that a record can hold.
+    fn everything() -> ActivationRecord {
+        let mut delta = Delta::default();
+        let list = || List::path_like("PATH", ["/v/bin".into(), "/w".into()]);
+        delta.push(Op::Set { name: "A".into(), value: "1".into() });
+        delta.push(Op::Unset { name: "B".into() });
+        delta.push(Op::Prepend(list()));
+        delta.push(Op::Append(list()));
+        delta.push(Op::Remove(list()));
+        let tasks: [(&str, &str); 3] = [
+            ("argv", r#"["a", "b"]"#),
+            ("both", r#"{ "depends-on": ["argv"], "description": "d" }"#),
+            ("shell", r#"{ "cmd": "a | b", "cwd": "c", "env": { "E": "$F" } }"#),
+        ];
+        let tasks = tasks.map(|(name, text)| {
+            let task: TaskDefinition = serde_json::from_str(text).expect("it is a task");
+            (name.to_owned(), task)
+        });
+        let mut observed = Observed::new(SystemTime::UNIX_EPOCH);
+        observed.fact("fact", "value");
+        observed.variable("SET".as_ref(), Some("x".as_ref()));
+        observed.variable("UNSET".as_ref(), None);
+        observed.path(Path::new("/nonexistent")).expect("nothing is there");
+        let activation = Activation {
+            workspace_root: "/w".into(),
+            environment: "default".to_owned(),
+            prefix: "/w/.venv".into(),
+            clean_env: true,
+            delta,
+            scripts: vec!["s".into()],
+            tasks: TaskTable::new(tasks.into()).expect("the tasks are right"),
+            volatile: false,
+            inputs: observed.into_inputs(),
+        };
+        ActivationRecord { activations: vec![activation] }
+    }
+
+    #[test]
+    fn format_is_what_this_version_number_stands_for() {
+        let bytes = postcard::to_allocvec(&everything()).expect("everything serialises");
+        let format = (ActivationRecord::VERSION, bytes.len(), Digest::of(&bytes).to_string());
+        // If this fails, readers of the version cannot read what is written now: raise `VERSION`
+        // and describe the new format in `docs/store-format.md`.
+        let expected = "87e140b72d81ad1e37bbe42bf91d63629ec30127956508944ef3304610548f75";
+        assert_eq!(format, (1, 295, expected.to_owned()));
+    }
+}

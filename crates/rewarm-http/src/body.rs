@@ -1,0 +1,178 @@
+//! A response, and its body as it becomes available.
+//!
+//! Where the bytes come from (the store, the origin, another process) may change while they are
+//! read; what the caller sees is one sequence, which ends with an error if it was not complete and
+//! right. Dropping a body ends its download; what came is kept for the next.
+
+use std::fs::File;
+use std::io::Read;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use rewarm_store::PartialWriter;
+
+use crate::call::Call;
+use crate::error::{ErrorKind, FetchError};
+use crate::following::Following;
+use crate::leading::Leading;
+use crate::record::StoredBody;
+use crate::request::Reuse;
+use crate::url::Url;
+
+/// Bytes read from the store at once.
+const CHUNK: usize = 64 * 1024;
+
+/// A response whose head is here.
+pub struct Response<'e> {
+    /// The URL it is of, after redirects.
+    pub url: Url,
+    /// The status.
+    pub status: StatusCode,
+    /// End-to-end fields; with an `Age` if the response comes from the store.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body<'e>,
+    /// Why it was a hit or a miss, for people.
+    pub explanation: String,
+}
+
+/// A body; call [`next`](Body::next) until it gives `None`.
+pub struct Body<'e> {
+    call: Call<'e>,
+    state: State,
+    reuse: Reuse,
+    salvage: Option<PartialWriter>,
+}
+
+/// Where the bytes come from.
+pub(crate) enum State {
+    /// There are no more.
+    Done(Option<StoredBody>),
+    /// An error was reported; there will be no bytes.
+    Failed,
+    /// From the store.
+    Stored { body: StoredBody, file: Option<File>, position: u64 },
+    /// From the origin.
+    Leading(Box<Leading>),
+    /// From the store, where somebody else puts them.
+    Following(Box<Following>),
+}
+
+/// What one step brought.
+pub(crate) enum Step {
+    /// Bytes for the caller.
+    Bytes(Bytes),
+    /// Nothing yet.
+    Again,
+    /// The bytes come from elsewhere now.
+    Become(State),
+    /// All is there; in the store, if so.
+    End(Option<StoredBody>),
+}
+
+impl<'e> Body<'e> {
+    pub(crate) fn new(call: Call<'e>, state: State, reuse: Reuse) -> Self {
+        Self { call, state, reuse, salvage: None }
+    }
+
+    /// The next bytes; `None` at the end, once the body was found complete and right.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        loop {
+            let step = match &mut self.state {
+                State::Done(_) => return Ok(None),
+                State::Failed => return Err(self.call.error(ErrorKind::Broken)),
+                State::Stored { .. } => self.read_stored(),
+                State::Leading(leading) => leading.step(&mut self.call).await,
+                State::Following(following) => following.step(&mut self.call).await,
+            };
+            let goes_on = matches!(step, Ok(Step::Bytes(_) | Step::Again | Step::End(None)));
+            if let (State::Leading(leading), true) = (&mut self.state, goes_on) {
+                self.reuse = leading.reuse();
+                self.salvage = leading.salvage().or(self.salvage.take());
+            }
+            match step {
+                Ok(Step::Bytes(bytes)) => return Ok(Some(bytes)),
+                Ok(Step::Again) => {}
+                Ok(Step::Become(state)) => self.state = state,
+                Ok(Step::End(body)) => self.state = State::Done(body),
+                Err(error) => {
+                    self.state = State::Failed;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// What was saved; final once the body has ended.
+    pub fn reuse(&self) -> &Reuse {
+        &self.reuse
+    }
+
+    pub(crate) fn error(&self, kind: ErrorKind) -> FetchError {
+        self.call.error(kind)
+    }
+
+    pub(crate) fn store_error(&self, source: std::io::Error) -> FetchError {
+        self.call.store_error(source)
+    }
+
+    /// The body in the store, once it is there.
+    pub(crate) fn stored(&self) -> Option<StoredBody> {
+        match &self.state {
+            State::Done(body) => *body,
+            _ => None,
+        }
+    }
+
+    /// Whether the bytes that come are going to the store, or are there.
+    pub(crate) fn is_stored(&self) -> bool {
+        match &self.state {
+            State::Leading(leading) => leading.is_stored(),
+            State::Done(body) => body.is_some(),
+            State::Stored { .. } | State::Following(_) => true,
+            State::Failed => false,
+        }
+    }
+
+    /// What went into the store before storing ended.
+    pub(crate) fn salvage(&mut self) -> Option<PartialWriter> {
+        self.salvage.take()
+    }
+
+    /// Reads a short body to its end, so that it is stored and its connection can be used again.
+    pub(crate) async fn drain(&mut self, limit: u64) {
+        let mut left = limit;
+        while let Ok(Some(bytes)) = self.next().await {
+            left = left.saturating_sub(bytes.len() as u64);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    fn read_stored(&mut self) -> Result<Step, FetchError> {
+        let State::Stored { body, file, position } = &mut self.state else {
+            return Ok(Step::Again);
+        };
+        let call = &self.call;
+        let open = match file {
+            Some(open) => open,
+            None => {
+                let path = call.client.store().blob_path(&body.digest);
+                let path = path.ok_or_else(|| std::io::ErrorKind::NotFound.into());
+                file.insert(path.and_then(File::open).map_err(|error| call.store_error(error))?)
+            }
+        };
+        let mut buffer = vec![0; CHUNK];
+        let count = open.read(&mut buffer).map_err(|error| call.store_error(error))?;
+        *position += count as u64;
+        match count {
+            0 if *position == body.size => Ok(Step::End(Some(*body))),
+            0 => Err(call.error(ErrorKind::Length { expected: body.size, actual: *position })),
+            count => {
+                buffer.truncate(count);
+                Ok(Step::Bytes(buffer.into()))
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One exchange: a request as it will be sent, its keys, and what all its stages share.
+
+use std::time::SystemTime;
+
+use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use rewarm_store::{Digest, Flight, Hasher, Leftover};
+
+use crate::client::Client;
+use crate::config::CREDENTIALS;
+use crate::error::{ErrorKind, FetchError};
+use crate::flight::FlightHead;
+use crate::leading::{Leading, Sink};
+use crate::policy::decide::RequestHead;
+use crate::policy::storing::{end_to_end, merge_not_modified, storable};
+use crate::record::{self, Variant, vary_names, vary_of};
+use crate::request::{Event, Events, Request};
+use crate::resume::{announced_total, is_the_rest, range_from};
+use crate::transport::{Answer, Attempts, Outgoing};
+use crate::verify;
+
+/// What the caller wants of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Every byte.
+    Read,
+    /// The body in the store; its bytes only where that fails.
+    Keep,
+}
+
+/// One exchange.
+pub(crate) struct Call<'e> {
+    pub(crate) client: Client,
+    pub(crate) request: Request,
+    /// All fields to be sent, but for those about caching and ranges.
+    pub(crate) headers: HeaderMap,
+    pub(crate) key: Digest,
+    pub(crate) flight_key: Digest,
+    pub(crate) asked: SystemTime,
+    pub(crate) events: Events<'e>,
+    pub(crate) attempts: Attempts,
+    pub(crate) purpose: Purpose,
+}
+
+/// What came of asking the origin.
+pub(crate) enum Asked {
+    /// The rest of a body whose beginning was there.
+    Rest(Box<Leading>),
+    /// A whole answer, and the flight under which it came.
+    Whole(Box<Answer>, Option<Flight>),
+}
+
+impl<'e> Call<'e> {
+    pub(crate) fn new(
+        client: &Client,
+        request: &Request,
+        purpose: Purpose,
+        events: Events<'e>,
+    ) -> Result<Self, FetchError> {
+        let mut headers = request.headers.clone();
+        // Responses may vary by it, so it is set here, not on the way out.
+        let agent = HeaderValue::from_str(&client.config().user_agent);
+        if let (Ok(agent), false) = (agent, headers.contains_key(USER_AGENT)) {
+            headers.insert(USER_AGENT, agent);
+        }
+        // Files are stored as they come; a coding would make them vary.
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        if !headers.contains_key(CREDENTIALS)
+            && let Some(value) = client.credentials(&request.url)?.authorization(&request.url)
+        {
+            headers.insert(CREDENTIALS, value);
+        }
+        let key = record::key(&request.url, &headers);
+        let flight_key = record::flight_key(&key, &headers);
+        let attempts = Attempts::new(client.config().retries);
+        let (client, request, asked) = (client.clone(), request.clone(), client.now());
+        Ok(Self { client, request, headers, key, flight_key, asked, events, attempts, purpose })
+    }
+
+    /// The part that policies look at.
+    pub(crate) fn head(&self) -> RequestHead<'_> {
+        RequestHead { method: &self.request.method, headers: &self.headers }
+    }
+
+    /// The digest that the body of an answer of this status must have.
+    pub(crate) fn expected(&self, status: StatusCode) -> Option<Digest> {
+        self.request.expected.filter(|_| status.is_success())
+    }
+
+    pub(crate) fn error(&self, kind: ErrorKind) -> FetchError {
+        FetchError::new(&self.request.url, self.attempts.made, kind)
+    }
+
+    pub(crate) fn store_error(&self, source: std::io::Error) -> FetchError {
+        FetchError::caused(&self.request.url, self.attempts.made, ErrorKind::Store, source)
+    }
+
+    /// The body is not what was read of it before.
+    pub(crate) fn changed(&self) -> FetchError {
+        let cause = "the body changed at the server while it was being read";
+        let (url, made) = (&self.request.url, self.attempts.made);
+        FetchError::caused(url, made, ErrorKind::Broken, cause)
+    }
+
+    pub(crate) fn progress(&self, position: u64, total: Option<u64>) {
+        (self.events)(Event::Progress { url: &self.request.url, position, total });
+    }
+
+    /// Sends the request with more fields.
+    pub(crate) async fn send(&mut self, more: &HeaderMap) -> Result<Answer, FetchError> {
+        let mut headers = self.headers.clone();
+        headers.extend(more.clone());
+        let (method, url) = (&self.request.method, &self.request.url);
+        let outgoing = Outgoing { method, url, headers, body: self.request.body.clone() };
+        self.client.transport().send(outgoing, &mut self.attempts, self.events).await
+    }
+
+    /// The fields that ask for the rest of a body from `from` on; `None` if that would not be safe.
+    pub(crate) fn rest_of(&self, head: &FlightHead, from: u64) -> Option<HeaderMap> {
+        let mut more = HeaderMap::new();
+        match head.if_range() {
+            _ if from == 0 || head.variant.status() != StatusCode::OK => return None,
+            Some(validator) => drop(more.insert(IF_RANGE, validator)),
+            // The digest of the whole will tell.
+            None if self.expected(head.variant.status()).is_some() => {}
+            None => return None,
+        }
+        more.insert(RANGE, range_from(from));
+        Some(more)
+    }
+
+    /// Asks the origin: for the rest if an earlier download left a beginning, else with the given
+    /// conditions.
+    pub(crate) async fn ask(
+        &mut self,
+        flight: Option<Flight>,
+        conditions: &HeaderMap,
+    ) -> Result<Asked, FetchError> {
+        let leftover = match &flight {
+            Some(flight) if conditions.is_empty() => self.leftover(flight).await,
+            _ => None,
+        };
+        let (flight, (leftover, hasher, range)) = match (flight, leftover) {
+            (Some(flight), Some(leftover)) => (flight, leftover),
+            (flight, _) => {
+                let answer = self.send(conditions).await?;
+                return Ok(Asked::Whole(Box::new(answer), flight));
+            }
+        };
+        let answer = self.send(&range).await?;
+        let (from, head) = (leftover.len(), leftover.head.clone());
+        let fits = || is_the_rest(&answer.headers, from, head.length, &head.headers());
+        match answer.status {
+            StatusCode::PARTIAL_CONTENT if fits() => {
+                let head = renewed(head, &answer);
+                let writer = flight.resume(leftover, hasher, &head);
+                let writer = writer.map_err(|error| self.store_error(error))?;
+                let leading = Leading::new(head, Sink::Partial(writer), answer.body, self.purpose);
+                Ok(Asked::Rest(Box::new(leading)))
+            }
+            // The origin's ranges cannot be used: the whole, then.
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                let _ = flight.discard();
+                let answer = self.send(&HeaderMap::new()).await?;
+                Ok(Asked::Whole(Box::new(answer), Some(flight)))
+            }
+            _ => Ok(Asked::Whole(Box::new(answer), Some(flight))),
+        }
+    }
+
+    /// What an earlier download left, if it is sound and the rest of it can be asked for.
+    async fn leftover(&self, flight: &Flight) -> Option<(Leftover<FlightHead>, Hasher, HeaderMap)> {
+        let leftover = flight.leftover::<FlightHead>().ok()??;
+        let range = self.rest_of(&leftover.head, leftover.len())?;
+        let (leftover, hasher) = verify::prefix(leftover).await.ok()??;
+        Some((leftover, hasher, range))
+    }
+
+    /// The response as it would be stored, its body not known yet.
+    pub(crate) fn variant(&self, answer: &Answer) -> Variant {
+        let headers = end_to_end(&answer.headers);
+        let vary = vary_of(vary_names(&headers).unwrap_or_default(), &self.headers);
+        let (sent, came) = (answer.request_time, answer.response_time);
+        Variant { vary, ..Variant::bare(answer.status, &headers, sent, came) }
+    }
+
+    /// Starts to take the body of a whole answer: into the store if it may be and can be stored.
+    pub(crate) fn begin(&self, answer: Answer, flight: Option<Flight>) -> Leading {
+        let allowed = storable(&self.request.method, &self.headers, answer.status, &answer.headers);
+        let variant = self.variant(&answer);
+        // What a HEAD announces does not come.
+        let has_body = self.request.method != http::Method::HEAD;
+        let length = answer.body.length().filter(|_| has_body);
+        let head = FlightHead { variant, length };
+        let sink = match (allowed, flight) {
+            (Ok(()), Some(flight)) => match flight.start(&head) {
+                Ok(writer) => Sink::Partial(writer),
+                Err(error) => Sink::none(format!("the cache cannot be written: {error}")),
+            },
+            (Ok(()), None) => Sink::none("the cache cannot be written".to_owned()),
+            (Err(reason), flight) => {
+                let _ = flight.map(|flight| flight.discard());
+                Sink::none(reason.to_string())
+            }
+        };
+        Leading::new(head, sink, answer.body, self.purpose)
+    }
+}
+
+/// The head of a body whose rest came just now: the fields of the newer answer count (RFC 9111
+/// section 3.4), those about the bytes excepted.
+fn renewed(head: FlightHead, part: &Answer) -> FlightHead {
+    let length = head.length.or_else(|| announced_total(&part.headers));
+    let mut variant = head.variant;
+    merge_not_modified(&mut variant, &part.headers, part.request_time, part.response_time);
+    FlightHead { variant, length }
+}

@@ -1,0 +1,343 @@
+//! One download for all who ask at once: tasks, clients, processes, and the death of any of them.
+//!
+//! Processes are this test binary again, told by the environment to run one worker.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rewarm_http::{NO_EVENTS, Reuse};
+use rewarm_store::Digest;
+use rewarm_testkit::server::{Content, Gate, Reply, Server};
+
+use crate::common::{Cache, get, pass, run};
+
+const SIZE: u64 = 20_000_000;
+const DIR: &str = "REWARM_TEST_WORKER_DIR";
+const URL: &str = "REWARM_TEST_WORKER_URL";
+const MODE: &str = "REWARM_TEST_WORKER_MODE";
+
+/// Not a claim but the body of the worker processes; does nothing in an ordinary run.
+#[test]
+fn worker() {
+    let variable = |name: &str| read_variable(name);
+    let (Some(dir), Some(url)) = (variable(DIR), variable(URL)) else { return };
+    let dir = Path::new(&dir);
+    let config = crate::common::config(dir);
+    let clock = rewarm_http::Clock::new(crate::common::now);
+    let client = rewarm_http::Client::new(crate::common::store(dir), config, clock);
+    let keep = variable(MODE).as_deref() == Some("keep");
+    let digest = run(async {
+        if keep {
+            let fetched = client.fetch(&get(&url), NO_EVENTS).await.expect("a body");
+            return fetched.content.blob().digest;
+        }
+        let mut response = client.open(&get(&url), NO_EVENTS).await.expect("a response");
+        let mut hasher = rewarm_store::Hasher::raw();
+        let mut first = true;
+        while let Some(bytes) = response.body.next().await.expect("bytes") {
+            if std::mem::take(&mut first) {
+                println!("\nfirst");
+            }
+            hasher.update(&bytes);
+        }
+        hasher.finish()
+    });
+    println!("\ndigest {digest}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "how a worker process is told what to do")]
+fn read_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+struct Worker {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Worker {
+    fn start(dir: &Path, url: &str, mode: &str) -> Self {
+        let exe = std::env::current_exe().expect("this binary");
+        let mut command = Command::new(exe);
+        command.args(["flights::worker", "--exact", "--nocapture", "--test-threads=1"]);
+        command.env(DIR, dir).env(URL, url).env(MODE, mode);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a process");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, output }
+    }
+
+    /// Waits until the worker has its first bytes.
+    fn wait_first(&mut self) {
+        let mut line = String::new();
+        while line.trim() != "first" {
+            line.clear();
+            let count = self.output.read_line(&mut line).expect("readable");
+            assert!(count > 0, "the worker ended early");
+        }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    /// Waits for the end; the digest of what the worker got.
+    fn digest(mut self) -> Digest {
+        let mut text = String::new();
+        self.output.read_to_string(&mut text).expect("readable");
+        let mut errors = String::new();
+        let stderr = self.child.stderr.take().expect("piped");
+        BufReader::new(stderr).read_to_string(&mut errors).expect("readable");
+        let status = self.child.wait().expect("reaped");
+        assert!(status.success(), "{errors}");
+        let line = text.lines().find_map(|line| line.strip_prefix("digest "));
+        line.expect("a digest").trim().parse().expect("a digest")
+    }
+}
+
+fn body() -> Reply {
+    Reply::generated(SIZE).header("etag", "\"1\"").header("cache-control", "max-age=600")
+}
+
+fn right() -> Digest {
+    Content::Generated(SIZE).sha256().parse().expect("a digest")
+}
+
+#[test]
+fn four_processes_reach_the_origin_once() {
+    for mode in ["keep", "read"] {
+        let gate = Gate::closed();
+        let held = gate.clone();
+        let server = Server::start(move |_| body().gate(&held));
+        let cache = Cache::new();
+        let start = || Worker::start(cache.dir.path(), &server.url("/a"), mode);
+        let workers: Vec<_> = (0..4).map(|_| start()).collect();
+        gate.wait_reached();
+        gate.open();
+        for worker in workers {
+            assert_eq!(worker.digest(), right(), "{mode}");
+        }
+        assert_eq!(server.count("/a"), 1, "{mode}");
+        assert_eq!(cache.files("partial-v1").len(), 0);
+    }
+}
+
+#[test]
+fn followers_get_bytes_while_the_leader_still_downloads() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |_| body().gate_after(1_000_000, &held));
+    let cache = Cache::new();
+    let mut leader = Worker::start(cache.dir.path(), &server.url("/a"), "read");
+    leader.wait_first();
+    let mut follower = Worker::start(cache.dir.path(), &server.url("/a"), "read");
+    follower.wait_first();
+    gate.open();
+    assert_eq!((leader.digest(), follower.digest()), (right(), right()));
+    assert_eq!(server.count("/a"), 1);
+}
+
+#[test]
+fn follower_in_the_same_process_has_its_first_bytes_soon_after_the_leader() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |_| body().gate_after(1_000_000, &held));
+    let cache = Cache::new();
+    let other = cache.again(|_| {});
+    run(async {
+        let request = get(&server.url("/a"));
+        let mut leader = cache.client.open(&request, NO_EVENTS).await.expect("a response");
+        leader.body.next().await.expect("no error").expect("bytes");
+        let since = Instant::now();
+        let mut follower = other.open(&request, NO_EVENTS).await.expect("a response");
+        assert_eq!(*follower.body.reuse(), Reuse::Followed);
+        follower.body.next().await.expect("no error").expect("bytes");
+        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        gate.open();
+        // Both advance in turn, as tasks of one runtime do.
+        let (a, b) = tokio::join!(drain(&mut leader.body), drain(&mut follower.body));
+        assert_eq!(a, b);
+    });
+    assert_eq!(server.count("/a"), 1);
+}
+
+async fn drain(body: &mut rewarm_http::Body<'_>) -> Option<()> {
+    while body.next().await.expect("no error").is_some() {}
+    Some(())
+}
+
+#[test]
+fn follower_goes_on_when_the_leader_is_killed() {
+    for mode in ["read", "keep"] {
+        let gate = Gate::closed();
+        let held = gate.clone();
+        let server = Server::start(move |seen| match seen.nth {
+            0 => body().gate_after(10_000_000, &held),
+            _ => body(),
+        });
+        let cache = Cache::new();
+        let mut leader = Worker::start(cache.dir.path(), &server.url("/a"), "read");
+        leader.wait_first();
+        gate.wait_reached();
+        let mut follower = Worker::start(cache.dir.path(), &server.url("/a"), mode);
+        if mode == "read" {
+            follower.wait_first();
+        }
+        leader.kill();
+        assert_eq!(follower.digest(), right(), "{mode}");
+        let seen = server.seen();
+        assert_eq!(seen.len(), 2, "{mode}");
+        let range = seen[1].header("range").expect("the rest only");
+        let from: u64 = range["bytes=".len()..range.len() - 1].parse().expect("a number");
+        assert!((4_000_000..=10_000_000).contains(&from), "{from}");
+    }
+}
+
+#[test]
+fn follower_goes_on_when_the_leader_loses_interest() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |seen| match seen.nth {
+        0 => body().gate_after(10_000_000, &held),
+        _ => body(),
+    });
+    let cache = Cache::new();
+    let other = cache.again(|_| {});
+    run(async {
+        let request = get(&server.url("/a"));
+        let mut leader = cache.client.open(&request, NO_EVENTS).await.expect("a response");
+        leader.body.next().await.expect("no error").expect("bytes");
+        let mut follower = other.open(&request, NO_EVENTS).await.expect("a response");
+        let first = follower.body.next().await.expect("no error").expect("bytes");
+        let mut hasher = rewarm_store::Hasher::raw();
+        hasher.update(&first);
+        drop(leader);
+        while let Some(bytes) = follower.body.next().await.expect("no error") {
+            hasher.update(&bytes);
+        }
+        assert_eq!(hasher.finish(), right());
+    });
+    assert!(server.seen()[1].header("range").is_some());
+}
+
+#[test]
+fn processes_that_find_an_old_leftover_share_its_rest() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |seen| match seen.nth {
+        0 => body().cut_after(9_000_000),
+        _ => body().gate(&held),
+    });
+    let cache = Cache::with(|config| config.retries = 0);
+    cache.get(&server.url("/a")).expect_err("cut");
+    pass(1_000_000);
+    let later = [cache.again(|_| {}), cache.again(|_| {}), cache.again(|_| {})];
+    run(async {
+        let request = get(&server.url("/a"));
+        let fetch = |index: usize| later[index].fetch(&request, NO_EVENTS);
+        let open = async {
+            while server.count("/a") < 2 {
+                tokio::task::yield_now().await;
+            }
+            gate.open();
+        };
+        let (a, b, c, ()) = tokio::join!(fetch(0), fetch(1), fetch(2), open);
+        for fetched in [a, b, c] {
+            assert_eq!(fetched.expect("a body").content.blob().digest, right());
+        }
+    });
+    assert_eq!(server.count("/a"), 2);
+    assert_eq!(cache.get(&server.url("/a")).expect("a hit").1, Reuse::Fresh);
+}
+
+#[test]
+fn killed_processes_never_harm_those_who_are_left() {
+    let rounds: u64 =
+        read_variable("REWARM_TORTURE_ROUNDS").and_then(|n| n.parse().ok()).unwrap_or(6);
+    let server = Server::start(|_| body());
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for round in 0..rounds {
+        let cache = Cache::new();
+        let start = |index: usize| {
+            let mode = if index.is_multiple_of(2) { "read" } else { "keep" };
+            Worker::start(cache.dir.path(), &server.url(&format!("/{round}")), mode)
+        };
+        let mut workers: Vec<_> = (0..4).map(start).collect();
+        for _ in 0..3 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // Not a synchronisation: the moment of death is meant to be anywhere.
+            std::thread::sleep(Duration::from_millis(state % 40));
+            let victim = usize::try_from(state % workers.len() as u64).expect("small");
+            workers.swap_remove(victim).kill();
+        }
+        for worker in workers {
+            assert_eq!(worker.digest(), right());
+        }
+        let last = Worker::start(cache.dir.path(), &server.url(&format!("/{round}")), "read");
+        assert_eq!(last.digest(), right());
+    }
+}
+
+#[test]
+fn unstorable_responses_are_fetched_by_each() {
+    let server = Server::start(|_| Reply::ok("x").header("cache-control", "no-store"));
+    let cache = Cache::new();
+    let start = || Worker::start(cache.dir.path(), &server.url("/a"), "keep");
+    let workers: Vec<_> = (0..3).map(|_| start()).collect();
+    for worker in workers {
+        assert_eq!(worker.digest(), Digest::of("x"));
+    }
+    assert_eq!(server.count("/a"), 3);
+}
+
+#[test]
+fn response_that_may_not_be_shared_is_fetched_by_each() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |_| {
+        let reply = Reply::generated(SIZE).header("cache-control", "no-cache");
+        reply.header("etag", "\"1\"").gate_after(1_000_000, &held)
+    });
+    let cache = Cache::new();
+    let other = cache.again(|_| {});
+    run(async {
+        let request = get(&server.url("/a"));
+        let mut first = cache.client.open(&request, NO_EVENTS).await.expect("a response");
+        first.body.next().await.expect("no error").expect("bytes");
+        let mut second = other.open(&request, NO_EVENTS).await.expect("a response");
+        assert_eq!(*second.body.reuse(), Reuse::Downloaded);
+        gate.open();
+        tokio::join!(drain(&mut first.body), drain(&mut second.body));
+    });
+    assert_eq!(server.count("/a"), 2);
+}
+
+#[test]
+fn leader_that_stands_still_is_not_waited_for() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |seen| match seen.nth {
+        0 => body().gate_after(1_000_000, &held),
+        _ => body(),
+    });
+    let cache = Cache::new();
+    let impatient = cache.again(|config| config.patience = Duration::from_millis(50));
+    run(async {
+        let request = get(&server.url("/a"));
+        let mut leader = cache.client.open(&request, NO_EVENTS).await.expect("a response");
+        leader.body.next().await.expect("no error").expect("bytes");
+        let mut other = impatient.open(&request, NO_EVENTS).await.expect("a response");
+        let mut hasher = rewarm_store::Hasher::raw();
+        while let Some(bytes) = other.body.next().await.expect("no error") {
+            hasher.update(&bytes);
+        }
+        assert_eq!(hasher.finish(), right());
+        gate.open();
+    });
+    assert_eq!(server.count("/a"), 2);
+}

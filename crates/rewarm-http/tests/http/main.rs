@@ -1,0 +1,9 @@
+//! The client against an origin on loopback: one binary, one module per theme.
+
+mod basics;
+mod common;
+mod faults;
+mod flights;
+mod oracle;
+mod policy;
+mod safety;

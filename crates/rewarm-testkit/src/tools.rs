@@ -1,0 +1,49 @@
+//! The environment with the real pip, uv and mypy that tests compare with.
+//!
+//! It is made once from hash-pinned wheels under `target/tools`, and made again when the list of
+//! them changes. `REWARM_TEST_VENV` names another one, with a mypy of some other version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/tools.txt");
+const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target");
+
+/// The canonical path of the environment, which is made if need be.
+///
+/// # Panics
+///
+/// If it cannot be made: without it, tests would pass that tested nothing.
+pub fn environment() -> PathBuf {
+    let given = std::env::var_os("REWARM_TEST_VENV").map(PathBuf::from);
+    let dir = given.unwrap_or_else(|| make(Path::new(TARGET)));
+    fs::canonicalize(&dir).unwrap_or_else(|error| panic!("`{}`: {error}", dir.display()))
+}
+
+/// Processes that start at once make it once.
+fn make(target: &Path) -> PathBuf {
+    let dir = target.join("tools");
+    fs::create_dir_all(target).expect("the target directory can be made");
+    let lock = fs::File::create(target.join("tools.lock")).expect("a lock file can be made");
+    lock.lock().expect("the lock can be waited for");
+    let stamp = dir.join("tools.txt");
+    let wanted = fs::read(LIST).expect("the list of tools is part of the project");
+    if fs::read(&stamp).is_ok_and(|made_from| made_from == wanted) {
+        return dir;
+    }
+    println!("installing pip, uv and mypy into `target/tools`");
+    must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
+    must(
+        Command::new(dir.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(["--only-binary", ":all:", "--require-hashes", "--requirement", LIST]),
+    );
+    fs::write(&stamp, wanted).expect("the mark of completion can be written");
+    dir
+}
+
+fn must(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}

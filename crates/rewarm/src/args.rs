@@ -1,0 +1,226 @@
+//! The command line, as it is typed. What it means is decided in `settings` and the commands.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use rewarm_store::Digest;
+use url::Url;
+
+use crate::ui::ColorChoice;
+
+/// Makes the slow steps of a Python project happen once.
+#[derive(Debug, Parser)]
+#[command(name = "rewarm", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, \
+    3 network or disk, 70 a bug. `run` passes on the command's own.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Work on the project in DIR instead of the one found from here upwards
+    #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) project: Option<PathBuf>,
+    /// Never use the network; serve whatever is stored, however old
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// Write results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say what every step does
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// When to colour
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: ColorChoice,
+    /// Draw no progress bars
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    /// Keep the cache in DIR
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the environment match the lock file
+    Install(Install),
+    /// Activate the environment, then become the command
+    #[command(visible_alias = "r")]
+    Run(Run),
+    /// Print the text that activates the environment in a shell
+    ShellHook(ShellHook),
+    /// Type-check, replaying what was checked before
+    Check(Check),
+    /// Download through the cache
+    Fetch(Fetch),
+    /// Look after the cache
+    #[command(subcommand)]
+    Cache(Cache),
+    /// Remove the environment, or only its activation cache
+    Clean(Clean),
+    /// Show what rewarm sees here
+    Info,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+/// Which of the lock's packages are wanted.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Selection {
+    /// Also install this extra (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) extra: Vec<String>,
+    /// Also install this dependency group (repeatable; default: those the lock names as default)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Vec<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Remove packages that the lock file does not name
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Create the environment with this interpreter, given as a path, a name or a version
+    #[arg(short, long, value_name = "PYTHON")]
+    pub(crate) python: Option<String>,
+    /// Install every package again
+    #[arg(long)]
+    pub(crate) reinstall: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Start from an almost empty environment instead of the caller's
+    #[arg(long)]
+    pub(crate) clean_env: bool,
+    /// Activate anew instead of from the cache
+    #[arg(long)]
+    pub(crate) force_activate: bool,
+    /// Compare the environment with the lock file even if nothing seems to have changed
+    #[arg(long)]
+    pub(crate) revalidate: bool,
+    /// Say whether the activation came from the cache, and if not, why
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// A task of the project, or a command with its arguments; none lists the tasks
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TASK or CMD")]
+    #[arg(value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellHook {
+    /// The shell to write for [default: that of $SHELL]
+    #[arg(short, long, value_name = "SHELL")]
+    pub(crate) shell: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Files and directories to check [default: those of mypy's configuration, else all]
+    #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<OsString>,
+    /// Check anew instead of replaying
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Say whether the answer was replayed, and if not, which input differed
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Check in the environment as it is, without installing
+    #[arg(long)]
+    pub(crate) no_install: bool,
+    /// Arguments for mypy
+    #[arg(last = true, value_name = "MYPY ARGUMENTS")]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// What to download
+    #[arg(required = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) urls: Vec<Url>,
+    /// Write to this file, or with several URLs into this directory; `-` is standard output
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: Option<PathBuf>,
+    /// Accept only a body with this digest
+    #[arg(long, value_name = "sha256:HEX")]
+    pub(crate) hash: Option<Digest>,
+    /// Say whether the body came from the cache, and if not, why
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// Print where the cache is
+    Dir,
+    /// Count what is in it, by kind
+    Info,
+    /// List its entries
+    List(Filter),
+    /// Remove the entries that match
+    Remove(Filter),
+    /// Remove what is old, too much, left behind or of an unused format
+    Prune(Prune),
+    /// Remove everything
+    Purge {
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Read everything and drop what is damaged
+    Verify,
+}
+
+/// Which entries of the cache are meant.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
+    /// A URL, name or path with `*` for any text
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<String>,
+    /// Only entries of this kind (`http`, `tree`, `activation`, `check` …)
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Keep at most this much, for example `5GiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+    /// Keep only what was used within this time, for example `30d`
+    #[arg(long, value_name = "AGE")]
+    pub(crate) max_age: Option<String>,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Clean {
+    /// Remove only the activation cache of this project
+    #[arg(long)]
+    pub(crate) activation: bool,
+}

@@ -1,0 +1,44 @@
+//! `rewarm clean`: removes the environment, or only what is remembered of its activation.
+
+use std::process::ExitCode;
+
+use rewarm_env::STATE_FILE;
+use rewarm_env::activation::{self, Scope};
+
+use crate::args::Clean;
+use crate::context::Context;
+use crate::environment::Workspace;
+use crate::error::{Failure, Outcome};
+
+pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
+    let workspace = Workspace::find(context)?;
+    for clean_env in [false, true] {
+        let scope = Scope { workspace_root: &workspace.root, environment: "default", clean_env };
+        activation::forget(context.store()?, &scope)?;
+    }
+    if args.activation {
+        context.ui.note("forgot the activation");
+        return Ok(ExitCode::SUCCESS);
+    }
+    remove_environment(context, &workspace)
+}
+
+/// Only a `.venv` of this project goes, and one that rewarm had no hand in only when it is named.
+fn remove_environment(context: &Context<'_>, workspace: &Workspace) -> Outcome {
+    let own = workspace.root.join(".venv");
+    let shown = own.display().to_string();
+    if !own.join("pyvenv.cfg").exists() {
+        context.ui.note(&format!("there is no environment at `{shown}`"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !own.join(STATE_FILE).exists() {
+        return Err(Failure::usage(format!("`{shown}` was not made by rewarm"))
+            .hint(format!("remove it yourself: `rm -r {shown}`")));
+    }
+    std::fs::remove_dir_all(&own).map_err(|error| {
+        let text = format!("cannot remove `{shown}`: {error}");
+        Failure::world(std::io::Error::new(error.kind(), text))
+    })?;
+    context.ui.note(&format!("removed `{shown}`; everything in it is in the cache"));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,188 @@
+//! `rewarm fetch`: downloads through the cache.
+//!
+//! A file goes to its place by link where that is possible, so a warm fetch writes nothing; to
+//! standard output it is streamed while it arrives, and a body that turns out wrong at its end is a
+//! failure even though its bytes were seen.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rewarm_http::{Content, Event, Fetched, Request, Reuse};
+use rewarm_store::LinkKind;
+use serde_json::json;
+
+use crate::args::Fetch;
+use crate::commands::cache::size;
+use crate::commands::print_json;
+use crate::context::Context;
+use crate::error::{Failure, Outcome};
+use crate::network;
+use crate::ui::{Progress, Ui};
+
+/// Files outside the cache are as readable as the umask allows.
+const MODE: u32 = 0o666;
+
+pub(crate) fn run(context: &Context<'_>, args: &Fetch) -> Outcome {
+    if args.hash.is_some() && args.urls.len() > 1 {
+        return Err(Failure::usage("`--hash` goes with a single URL"));
+    }
+    let mut results = Vec::new();
+    for url in &args.urls {
+        let url = rewarm_http::Url::parse(url.as_str()).map_err(Failure::usage)?;
+        let target = target(&url, args)?;
+        let mut request = Request::get(url.clone());
+        request.expected = args.hash;
+        let Some(target) = target else {
+            stream(context, &request, args.explain)?;
+            continue;
+        };
+        let fetched = fetch(context, &request)?;
+        let placed = place(context, &fetched, target)?;
+        report(context, args, &fetched, &placed);
+        results.push(describe(&fetched, &placed));
+    }
+    context.sweep_in_passing();
+    if context.settings.json {
+        return print_json(&json!(results));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the body goes; `None` is standard output.
+fn target(url: &rewarm_http::Url, args: &Fetch) -> Result<Option<PathBuf>, Failure> {
+    let name =
+        || match url.file_name() {
+            "" | "." | ".." => Err(Failure::usage(format!("`{url}` ends in no file name"))
+                .hint("name one with `-o PATH`")),
+            name => Ok(name),
+        };
+    match &args.output {
+        Some(path) if path.as_os_str() == "-" => Ok(None),
+        Some(path) if args.urls.len() > 1 || path.is_dir() => Ok(Some(path.join(name()?))),
+        Some(path) => Ok(Some(path.clone())),
+        None => Ok(Some(PathBuf::from(name()?))),
+    }
+}
+
+fn fetch(context: &Context<'_>, request: &Request) -> Result<Fetched, Failure> {
+    let bar = context.ui.bytes(&request.url.to_string(), None);
+    let client = context.client()?;
+    let events = |event: Event<'_>| show(context.ui, &bar, &event);
+    let fetched = context.block_on(async {
+        let fetched = client.fetch(request, &events).await;
+        client.finish().await;
+        fetched
+    })?;
+    fetched.map_err(network::failure)
+}
+
+/// Writes the body to standard output while it arrives.
+fn stream(
+    context: &Context<'_>,
+    request: &Request,
+    wants_explanation: bool,
+) -> Result<(), Failure> {
+    let client = context.client()?;
+    let events = |event: Event<'_>| network::tell(context.ui, &event);
+    context.block_on(async {
+        let mut response = client.open(request, &events).await.map_err(network::failure)?;
+        if wants_explanation {
+            context.ui.explain(&format!("`{}`: {}", request.url, response.explanation));
+        }
+        let mut stdout = std::io::stdout().lock();
+        while let Some(bytes) = response.body.next().await.map_err(network::failure)? {
+            stdout.write_all(&bytes)?;
+        }
+        stdout.flush()?;
+        drop(response);
+        client.finish().await;
+        Ok(())
+    })?
+}
+
+fn show(ui: &Ui, bar: &Progress<'_>, event: &Event<'_>) {
+    match event {
+        Event::Progress { position, total, .. } => {
+            if let Some(total) = total {
+                bar.total(*total);
+            }
+            bar.at(*position);
+        }
+        other => network::tell(ui, other),
+    }
+}
+
+/// Puts the body where it was asked for; what was there stays until the new file is whole.
+fn place(context: &Context<'_>, fetched: &Fetched, path: PathBuf) -> Result<Placed, Failure> {
+    let absolute = context.settings.caller.cwd.join(&path);
+    let store = context.store()?;
+    let placed = match &fetched.content {
+        Content::Stored(blob) => match store.place_blob(&blob.digest, &absolute, MODE) {
+            Ok(LinkKind::Reflink) => Ok("cloned from the cache"),
+            Ok(LinkKind::Hardlink) => Ok("linked to the cache"),
+            Ok(LinkKind::Copy) => Ok("copied from the cache"),
+            Err(error) => Err(error),
+        },
+        Content::Spilled { file, .. } => {
+            rewarm_store::publish_copy(file, &absolute, MODE).map(|()| "written")
+        }
+    };
+    match placed {
+        Ok(how) => Ok(Placed { path, how }),
+        Err(error) => {
+            let text = format!("cannot write `{}`: {error}", path.display());
+            Err(Failure::world(std::io::Error::new(error.kind(), text)))
+        }
+    }
+}
+
+/// Where a body is now, and how it got there.
+struct Placed {
+    path: PathBuf,
+    how: &'static str,
+}
+
+fn report(context: &Context<'_>, args: &Fetch, fetched: &Fetched, placed: &Placed) {
+    let blob = fetched.content.blob();
+    let path = placed.path.display();
+    let origin = match &fetched.reuse {
+        Reuse::Fresh => "from the cache".to_owned(),
+        Reuse::Stale => "from the cache, stale".to_owned(),
+        Reuse::Revalidated => "from the cache, validated".to_owned(),
+        Reuse::Downloaded => "downloaded".to_owned(),
+        Reuse::Resumed { from } => format!("download carried on at {}", size(*from)),
+        Reuse::Followed => "downloaded together with another process".to_owned(),
+        Reuse::NotStored(reason) => format!("downloaded, not kept: {reason}"),
+    };
+    let how = placed.how;
+    context.ui.note(&format!("`{path}`: {}, {origin}, {how}", size(blob.size)));
+    if args.explain {
+        context.ui.explain(&format!("`{}`: {}", fetched.url, fetched.explanation));
+    }
+}
+
+fn describe(fetched: &Fetched, placed: &Placed) -> serde_json::Value {
+    let blob = fetched.content.blob();
+    json!({
+        "url": fetched.url.to_string(),
+        "status": fetched.status.as_u16(),
+        "path": placed.path,
+        "sha256": blob.digest.to_string(),
+        "bytes": blob.size,
+        "reuse": reuse_word(&fetched.reuse),
+        "explanation": fetched.explanation,
+    })
+}
+
+fn reuse_word(reuse: &Reuse) -> &'static str {
+    match reuse {
+        Reuse::Fresh => "fresh",
+        Reuse::Stale => "stale",
+        Reuse::Revalidated => "revalidated",
+        Reuse::Downloaded => "downloaded",
+        Reuse::Resumed { .. } => "resumed",
+        Reuse::Followed => "followed",
+        Reuse::NotStored(_) => "not-stored",
+    }
+}

@@ -1,0 +1,74 @@
+//! One file per command. Each reads its arguments, calls the libraries, and says what happened.
+
+pub(crate) mod cache;
+mod check;
+mod clean;
+mod fetch;
+mod info;
+mod install;
+mod run;
+mod shell_hook;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::error::{Failure, Outcome};
+use crate::settings::{Caller, Settings};
+use crate::ui::Ui;
+
+/// The exit code for a command's own failures where it passes on the code of another program.
+pub(crate) fn failure_code(command: &Command) -> Option<u8> {
+    matches!(command, Command::Run(_)).then_some(run::OWN_FAILURE)
+}
+
+/// Runs one command.
+pub(crate) fn dispatch(cli: Cli, caller: Caller, ui: &Ui) -> Outcome {
+    let settings = Settings::new(&cli.global, caller).map_err(Failure::usage)?;
+    for unknown in &settings.user.unknown {
+        ui.warn(unknown);
+    }
+    let context = Context::new(settings, ui);
+    match cli.command {
+        Command::Install(args) => install::run(&context, &args),
+        Command::Run(args) => run::run(&context, &args),
+        Command::ShellHook(args) => shell_hook::run(&context, &args),
+        Command::Check(args) => check::run(&context, &args),
+        Command::Fetch(args) => fetch::run(&context, &args),
+        Command::Cache(args) => cache::run(&context, &args),
+        Command::Clean(args) => clean::run(&context, &args),
+        Command::Info => info::run(&context),
+        Command::Completions { shell } => completions(shell),
+        Command::Man => manual(),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rewarm", &mut text);
+    print(&text)
+}
+
+fn manual() -> Outcome {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+    print(&text)
+}
+
+/// Writes data to standard output.
+fn print(bytes: &[u8]) -> Outcome {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a JSON value and a line end to standard output.
+fn print_json(value: &serde_json::Value) -> Outcome {
+    let mut text = serde_json::to_vec_pretty(value).map_err(Failure::world)?;
+    text.push(b'\n');
+    print(&text)
+}

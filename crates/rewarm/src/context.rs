@@ -1,0 +1,109 @@
+//! What a command works with: the settings, the voice, the store, the network and the clock.
+//!
+//! The store is opened on first use. One that cannot be written is laid under a temporary one, so
+//! that what it holds is still of use and the command goes through; that is said once. The
+//! asynchronous runtime is made on first use as well, and entered here only.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use rewarm_http::{Client, Clock};
+use rewarm_store::{Limits, Store};
+
+use crate::error::Failure;
+use crate::settings::Settings;
+use crate::ui::Ui;
+use crate::{formats, network};
+
+/// Everything around a command.
+pub(crate) struct Context<'a> {
+    pub(crate) settings: Settings,
+    pub(crate) ui: &'a Ui,
+    store: OnceLock<Store>,
+    // Removed with the context.
+    scratch: OnceLock<tempfile::TempDir>,
+    client: OnceLock<Client>,
+    runtime: OnceLock<tokio::runtime::Runtime>,
+}
+
+/// The clock of this process.
+pub(crate) fn now() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    SystemTime::now()
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(settings: Settings, ui: &'a Ui) -> Self {
+        Self {
+            settings,
+            ui,
+            store: OnceLock::new(),
+            scratch: OnceLock::new(),
+            client: OnceLock::new(),
+            runtime: OnceLock::new(),
+        }
+    }
+
+    /// The store; a temporary one over it if it cannot be written.
+    pub(crate) fn store(&self) -> Result<&Store, Failure> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let store = match Store::open(&self.settings.cache_dir) {
+            Ok(store) => store,
+            Err(error) => self.temporary_store(&error)?,
+        };
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    fn temporary_store(&self, error: &rewarm_store::OpenError) -> Result<Store, Failure> {
+        let scratch = tempfile::Builder::new().prefix("rewarm-").tempdir();
+        let scratch = scratch.map_err(|source| {
+            Failure::world(source)
+                .hint("set `TMPDIR` to a directory that can be written, or `--cache-dir`")
+        })?;
+        let failure = Failure::world(std::io::Error::other(error.to_string()));
+        self.ui.warn(&format!("{failure}; nothing will be kept for the next time"));
+        let store = Store::over(scratch.path(), &self.settings.cache_dir);
+        let store = store.map_err(Failure::world)?;
+        drop(self.scratch.set(scratch));
+        Ok(store)
+    }
+
+    /// How much the cache may hold.
+    pub(crate) fn limits(&self) -> Limits {
+        let max_bytes = Some(self.settings.max_size);
+        Limits { max_bytes, max_age: self.settings.max_age, ..Limits::default() }
+    }
+
+    /// Keeps the cache within its bounds; once a day, and never the command's concern.
+    pub(crate) fn sweep_in_passing(&self) {
+        if let Some(store) = self.store.get()
+            && let Some(report) = store.sweep_in_passing(&formats::known(), &self.limits(), now())
+        {
+            let total = report.total();
+            self.ui.detail(&format!("swept {} entries, {} bytes", total.entries, total.bytes));
+        }
+    }
+
+    /// The HTTP cache.
+    pub(crate) fn client(&self) -> Result<&Client, Failure> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let config = network::client_config(&self.settings, std::env::temp_dir());
+        let client = Client::new(self.store()?.clone(), config, Clock::new(now));
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Runs a future to its end, on this thread.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime.block_on(future));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(Failure::world)?;
+        Ok(self.runtime.get_or_init(|| runtime).block_on(future))
+    }
+}

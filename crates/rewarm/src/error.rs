@@ -1,0 +1,100 @@
+//! How a command fails: what kind of failure it was, its chain of causes, and how to mend it.
+//!
+//! The kind decides the exit code. Libraries know what went wrong; only the commands know what a
+//! user can do about it, so hints are attached here.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// Whose fault a failure is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Usage, configuration, or a broken project: exit code 2.
+    Usage,
+    /// Network, disk, a lock that is held: exit code 3.
+    World,
+}
+
+impl Kind {
+    /// The exit code of a command that failed like this.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::World => 3,
+        }
+    }
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    error: Box<dyn Error + Send + Sync>,
+    hints: Vec<String>,
+}
+
+/// What every command returns.
+pub(crate) type Outcome = Result<ExitCode, Failure>;
+
+impl Failure {
+    /// The project, its configuration or the command line is at fault.
+    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: Kind::Usage, error: error.into(), hints: Vec::new() }
+    }
+
+    /// The network or the machine is at fault.
+    pub(crate) fn world(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: Kind::World, error: error.into(), hints: Vec::new() }
+    }
+
+    /// Adds one line that names a command or a setting that mends it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Whether the failure is only that nobody reads our output any more.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.error);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<std::io::Error>() {
+                return io.kind() == std::io::ErrorKind::BrokenPipe;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
+    /// The hints, in the order in which they were given.
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// The message and its causes, outermost first, without the repetitions that wrapping makes.
+    pub(crate) fn chain(&self) -> Vec<String> {
+        let mut chain = vec![self.error.to_string()];
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !chain.iter().any(|earlier| earlier.ends_with(&text)) {
+                chain.push(text);
+            }
+            cause = error.source();
+        }
+        chain
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.chain().join(": "))
+    }
+}
+
+/// Output that cannot be written: the world's fault, or nobody's when a pipe was closed.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::world(error)
+    }
+}

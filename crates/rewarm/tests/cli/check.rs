@@ -1,0 +1,94 @@
+//! `rewarm check`, with a real mypy: installed once from PyPI by `cargo xtask setup`, or here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rewarm_testkit::sandbox::Sandbox;
+
+use crate::support::sandbox;
+
+/// An environment that has mypy.
+fn tools() -> &'static Path {
+    static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+    TOOLS.get_or_init(rewarm_testkit::tools::environment)
+}
+
+fn project() -> Sandbox {
+    let sandbox = sandbox();
+    sandbox.write("pyproject.toml", "[tool.mypy]\nfiles = [\"pkg\"]\nstrict = true\n");
+    sandbox.write("pkg/__init__.py", "");
+    sandbox.write("pkg/a.py", "def double(x: int) -> int:\n    return 2 * x\n");
+    sandbox.write("pkg/b.py", "from pkg.a import double\n\ntext: str = double(1)\n");
+    sandbox
+}
+
+fn check(sandbox: &Sandbox, args: &[&str]) -> Command {
+    let mut command = sandbox.command([&["check"], args].concat());
+    command.env("VIRTUAL_ENV", tools());
+    command
+}
+
+#[test]
+fn a_failure_is_replayed_byte_for_byte() {
+    let sandbox = project();
+    let first = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert!(first.stdout.contains("pkg/b.py:3: error: "), "{first}");
+    assert!(first.stderr.starts_with("mypy ran on 3 source files: "), "{first}");
+    let second = sandbox.output(&mut check(&sandbox, &["--explain"])).expect_code(1);
+    assert_eq!(second.stdout, first.stdout);
+    assert!(second.stderr.starts_with("replayed: nothing changed in 3 source files"), "{second}");
+    assert!(second.stderr.ends_with("check: hit; no input has changed\n"), "{second}");
+    let mut mypy = Command::new(tools().join("bin/mypy"));
+    mypy.current_dir(sandbox.project()).args(["--cache-dir", "/dev/null"]);
+    let plain = sandbox.output(&mut mypy).expect_code(1);
+    assert_eq!(plain.stdout, first.stdout);
+}
+
+#[test]
+fn an_edit_is_noticed_and_named() {
+    let sandbox = project();
+    sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    sandbox.write("pkg/b.py", "from pkg.a import double\n\nnumber: int = double(1)\n");
+    let mended = sandbox.output(&mut check(&sandbox, &["--explain"])).expect_code(0);
+    assert_eq!(mended.stdout, "Success: no issues found in 3 source files\n");
+    assert!(mended.stderr.contains("check: miss; differs: "), "{mended}");
+    assert!(mended.stderr.contains("pkg/b.py"), "{mended}");
+    sandbox.write("pkg/b.py", "from pkg.a import double\n\ntext: str = double(1)\n");
+    let back = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert!(back.stderr.starts_with("replayed: "), "{back}");
+}
+
+#[test]
+fn arguments_reach_mypy() {
+    let sandbox = project();
+    let one = sandbox.output(&mut check(&sandbox, &["pkg/a.py"])).expect_code(0);
+    assert_eq!(one.stdout, "Success: no issues found in 1 source file\n");
+    let quiet = sandbox.output(&mut check(&sandbox, &["--", "--no-error-summary"]));
+    assert_eq!(quiet.expect_code(1).stdout.lines().count(), 1);
+}
+
+#[test]
+fn json_carries_the_answer() {
+    let sandbox = project();
+    let output = sandbox.output(&mut check(&sandbox, &["--json"])).expect_code(1);
+    let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!((&value["exit_code"], &value["replayed"]), (&1.into(), &false.into()));
+}
+
+#[test]
+fn an_environment_without_mypy_is_named_with_the_mend() {
+    let sandbox = project();
+    crate::support::tool(&sandbox, "python3", &["-m", "venv", "--without-pip", ".venv"])
+        .expect_code(0);
+    let output = sandbox.run(["check"]).expect_code(2);
+    assert!(output.stderr.contains("[PROJECT]/.venv"), "{output}");
+    assert!(output.stderr.contains("hint: add `mypy`"), "{output}");
+}
+
+#[test]
+fn no_cache_of_mypys_own_is_left() {
+    let sandbox = project();
+    sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert!(!sandbox.project().join(".mypy_cache").exists());
+}

@@ -1,0 +1,116 @@
+//! `rewarm fetch`.
+
+use std::os::unix::fs::MetadataExt;
+
+use rewarm_testkit::server::{Gate, Reply, Server};
+
+use crate::support::{requests, sandbox};
+
+const HELLO: &str = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+fn hello() -> Server {
+    Server::start(|_| Reply::ok("hello").header("cache-control", "max-age=60"))
+}
+
+#[test]
+fn a_second_fetch_is_a_link_into_the_cache() {
+    let (sandbox, server) = (sandbox(), hello());
+    let url = server.url("/a.txt");
+    let first = sandbox.run(["fetch", &url]).expect_code(0);
+    assert!(first.stderr.starts_with("`a.txt`: 5 B, downloaded, "), "{first}");
+    let second = sandbox.run(["fetch", &url, "-o", "b.txt"]).expect_code(0);
+    assert!(second.stderr.starts_with("`b.txt`: 5 B, from the cache, "), "{second}");
+    assert_eq!(requests(&server), 1);
+    let read = |name: &str| std::fs::read_to_string(sandbox.project().join(name)).expect("text");
+    assert_eq!((read("a.txt"), read("b.txt")), ("hello".to_owned(), "hello".to_owned()));
+    let inode = |name: &str| std::fs::metadata(sandbox.project().join(name)).expect("it is").ino();
+    // A reflink has an inode of its own, a hard link has not.
+    assert!(second.stderr.contains("cloned") || inode("a.txt") == inode("b.txt"), "{second}");
+}
+
+#[test]
+fn an_edit_of_a_linked_file_never_reaches_the_next_fetch() {
+    let (sandbox, server) = (sandbox(), hello());
+    let url = server.url("/a.txt");
+    sandbox.run(["fetch", &url]).expect_code(0);
+    sandbox.write("a.txt", "HELLO");
+    sandbox.run(["fetch", &url, "-o", "b.txt"]).expect_code(0);
+    let text = std::fs::read_to_string(sandbox.project().join("b.txt")).expect("text");
+    assert_eq!(text, "hello");
+}
+
+#[test]
+fn a_known_digest_needs_no_network() {
+    let (sandbox, server) = (sandbox(), hello());
+    sandbox.run(["fetch", &server.url("/a"), "--hash", HELLO]).expect_code(0);
+    drop(server);
+    let mirror = "http://127.0.0.1:9/elsewhere";
+    let output = sandbox.run(["--offline", "fetch", mirror, "--hash", HELLO, "-o", "-"]);
+    assert_eq!(output.expect_code(0).stdout, "hello");
+}
+
+#[test]
+fn a_wrong_digest_leaves_no_file_and_no_entry() {
+    let (sandbox, server) = (sandbox(), hello());
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    let output = sandbox.run(["fetch", &server.url("/a"), "--hash", &wrong]).expect_code(3);
+    assert!(output.stderr.contains("expected sha256:0000"), "{output}");
+    assert!(output.stderr.contains("hint: "), "{output}");
+    assert!(!sandbox.project().join("a").exists());
+    assert_eq!(sandbox.run(["cache", "list", "--kind", "http"]).expect_code(0).stdout, "");
+}
+
+#[test]
+fn errors_name_the_url_and_the_mend() {
+    let (sandbox, server) = (sandbox(), Server::start(|_| Reply::status(404, "no")));
+    let url = server.url("/gone");
+    let output = sandbox.run(["fetch", &url]).expect_code(3);
+    assert!(output.stderr.contains(&format!("`{url}`")), "{output}");
+    assert!(output.stderr.contains("404"), "{output}");
+    let other = server.url("/other");
+    let output = sandbox.run(["--offline", "fetch", &other]).expect_code(3);
+    assert!(output.stderr.contains("not in the cache"), "{output}");
+    assert!(output.stderr.contains("hint: run once without `--offline`"), "{output}");
+    let output = sandbox.run(["fetch", "ftp://example.org/x"]).expect_code(2);
+    assert!(output.stderr.contains("`ftp:`"), "{output}");
+    let output = sandbox.run(["fetch", &server.url("/")]).expect_code(2);
+    assert!(output.stderr.contains("ends in no file name"), "{output}");
+}
+
+#[test]
+fn four_at_once_reach_the_origin_once_and_all_get_the_bytes() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |_| {
+        let reply = Reply::generated(3_000_000).gate_after(1_000, &held);
+        reply.header("cache-control", "max-age=60")
+    });
+    let sandbox = sandbox();
+    let url = server.url("/big");
+    let children: Vec<_> = (0..4)
+        .map(|n| {
+            let name = format!("big-{n}");
+            let mut command = sandbox.command(["-q", "fetch", &url, "-o", &name]);
+            (name, command.spawn().expect("it starts"))
+        })
+        .collect();
+    gate.wait_reached();
+    gate.open();
+    for (name, mut child) in children {
+        assert!(child.wait().expect("it ends").success(), "{name}");
+        let size = std::fs::metadata(sandbox.project().join(&name)).expect("it is there").len();
+        assert_eq!(size, 3_000_000, "{name}");
+    }
+    assert_eq!(server.count("/big"), 1);
+}
+
+#[test]
+fn secrets_of_a_url_are_found_nowhere() {
+    let (sandbox, server) = (sandbox(), hello());
+    let url = server.url("/a").replace("http://", "http://user:hunter2secret@");
+    let output = sandbox.run(["-v", "fetch", &url, "--explain", "--json"]).expect_code(0);
+    assert!(!output.stdout.contains("hunter2secret"), "{output}");
+    assert!(!output.stderr.contains("hunter2secret"), "{output}");
+    let found = crate::support::tool(&sandbox, "grep", &["-r", "hunter2secret", "../cache"]);
+    assert_eq!(found.code, Some(1), "{found}");
+}

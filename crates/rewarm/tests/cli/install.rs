@@ -1,0 +1,133 @@
+//! `rewarm install`.
+
+use rewarm_testkit::packages::{Fault, Package, pylock};
+
+use crate::support::{distributions, origin, project, requests, sandbox, tool};
+
+const PYPROJECT: &str = "[project]\nname = \"app\"\nversion = \"1\"\nrequires-python = \">=3.9\"\n";
+
+#[test]
+fn installs_once_and_then_has_nothing_to_do() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    let first = sandbox.run(["install"]).expect_code(0);
+    assert!(first.stderr.starts_with("installed 2 packages; downloaded "), "{first}");
+    assert_eq!(requests(&origin), 2);
+    let second = sandbox.run(["install"]).expect_code(0);
+    assert_eq!(second.stderr, "nothing to do: the environment matches the lock file\n");
+    let hello = tool(&sandbox, ".venv/bin/hello", &[]).expect_code(0);
+    assert_eq!(hello.stdout, "hello world\n");
+}
+
+#[test]
+fn a_deleted_environment_comes_back_without_the_network() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    sandbox.run(["install"]).expect_code(0);
+    std::fs::remove_dir_all(sandbox.project().join(".venv")).expect("it was just made");
+    drop(origin);
+    let again = sandbox.run(["--offline", "install"]).expect_code(0);
+    assert!(again.stderr.starts_with("installed 2 packages; nothing downloaded in "), "{again}");
+    tool(&sandbox, ".venv/bin/python", &["-c", "import hello, plain"]).expect_code(0);
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_changes_nothing() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    let shown = sandbox.run(["install", "--dry-run"]).expect_code(0);
+    assert_eq!(shown.stdout, "+ hello 1.0\n+ plain 2.0\n");
+    assert!(!sandbox.project().join(".venv").exists());
+    assert_eq!(requests(&origin), 0);
+}
+
+#[test]
+fn json_says_what_was_done() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    let output = sandbox.run(["install", "--json", "-q"]).expect_code(0);
+    let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!((&value["installed"], &value["downloaded_files"]), (&2.into(), &2.into()));
+}
+
+#[test]
+fn a_malformed_lock_file_is_named_with_its_line() {
+    let sandbox = sandbox();
+    sandbox.write("pyproject.toml", PYPROJECT);
+    sandbox.write("pylock.toml", "lock-version = \"1.0\"\ncreated-by = \"x\"\npackages = 7\n");
+    let output = sandbox.run(["install"]).expect_code(2);
+    assert!(output.stderr.contains("[PROJECT]/pylock.toml"), "{output}");
+    assert!(output.stderr.contains("line 3") || output.stderr.contains(":3"), "{output}");
+    assert!(!sandbox.project().join(".venv").exists(), "{output}");
+}
+
+#[test]
+fn a_file_with_the_wrong_digest_is_refused_and_forgotten() {
+    let sandbox = sandbox();
+    let good = distributions();
+    let mut other = good.clone();
+    other[0].bytes = Package::new("hello", "1.0").file("hello/evil.py", "").wheel().bytes;
+    let origin = origin(&other);
+    project(&sandbox, &origin, PYPROJECT);
+    let output = sandbox.run(["install"]).expect_code(3);
+    assert!(output.stderr.contains("hello-1.0-py3-none-any.whl"), "{output}");
+    assert!(output.stderr.contains(&good[0].sha256()), "{output}");
+    assert!(!sandbox.project().join(".venv/bin/hello").exists());
+    let verified = sandbox.run(["cache", "verify"]).expect_code(0);
+    assert_eq!(verified.stdout, "");
+}
+
+#[test]
+fn a_wheel_that_escapes_its_target_installs_nothing() {
+    for fault in [Fault::Traversal, Fault::Absolute, Fault::Symlink, Fault::Truncated] {
+        let sandbox = sandbox();
+        let broken = vec![Package::new("broken", "1.0").broken_wheel(fault)];
+        let origin = origin(&broken);
+        sandbox.write("pyproject.toml", PYPROJECT);
+        sandbox.write("pylock.toml", pylock(&broken, &origin.url("/")));
+        let output = sandbox.run(["install"]).expect_code(3);
+        assert!(output.stderr.contains("broken-1.0-py3-none-any.whl"), "{fault:?}: {output}");
+        let site = sandbox.project().join(".venv/lib");
+        let found = tool(&sandbox, "find", &[&site.to_string_lossy(), "-name", "broken*"]);
+        assert_eq!(found.stdout, "", "{fault:?}");
+    }
+}
+
+#[test]
+fn two_installs_at_once_make_one_environment() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    let mut children: Vec<_> =
+        (0..4).map(|_| sandbox.command(["install", "-q"]).spawn().expect("it starts")).collect();
+    for child in &mut children {
+        assert!(child.wait().expect("it ends").success());
+    }
+    assert_eq!(requests(&origin), 2);
+    tool(&sandbox, ".venv/bin/hello", &[]).expect_code(0);
+}
+
+#[test]
+fn a_killed_install_is_repaired_by_the_next() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    for round in 0..12_u64 {
+        let mut child = sandbox.command(["install", "-q"]).spawn().expect("it starts");
+        std::thread::sleep(std::time::Duration::from_millis(round * 15));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+    sandbox.run(["install", "-q"]).expect_code(0);
+    tool(&sandbox, ".venv/bin/hello", &[]).expect_code(0);
+    tool(&sandbox, ".venv/bin/python", &["-c", "import hello.cli, plain"]).expect_code(0);
+}
+
+#[test]
+fn an_unwritable_cache_costs_speed_not_the_command() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    std::fs::write(sandbox.cache(), "a file, where a directory should be").expect("writable");
+    let output = sandbox.run(["install"]).expect_code(0);
+    assert!(output.stderr.contains("warning: "), "{output}");
+    assert!(output.stderr.contains("[CACHE]"), "{output}");
+    tool(&sandbox, ".venv/bin/hello", &[]).expect_code(0);
+}

@@ -1,0 +1,13 @@
+//! End-to-end tests: the binary, as a user would run it.
+//!
+//! Most of what rewarm promises is tested in its libraries. Here are the claims about commands:
+//! what they print, how they end, and that the parts work together.
+
+mod cache;
+mod check;
+mod docs;
+mod fetch;
+mod install;
+mod misuse;
+mod run;
+mod support;

@@ -1,0 +1,54 @@
+//! Projects to run the binary on.
+
+use std::process::Command;
+
+use rewarm_testkit::packages::{Artifact, Package, pylock};
+use rewarm_testkit::sandbox::{Output, Sandbox};
+use rewarm_testkit::server::{Reply, Server};
+
+/// The binary under test.
+pub(crate) fn sandbox() -> Sandbox {
+    Sandbox::new(env!("CARGO_BIN_EXE_rewarm"))
+}
+
+/// An origin that serves these files under their names.
+pub(crate) fn origin(artifacts: &[Artifact]) -> Server {
+    let files: Vec<(String, Vec<u8>)> = artifacts
+        .iter()
+        .map(|artifact| (format!("/{}", artifact.filename), artifact.bytes.clone()))
+        .collect();
+    Server::start(move |seen| {
+        let file = files.iter().find(|(path, _)| *path == seen.path);
+        match file {
+            Some((_, bytes)) => Reply::ok(bytes.clone()).header("cache-control", "max-age=600"),
+            None => Reply::status(404, "no such file"),
+        }
+    })
+}
+
+/// Two small distributions, one with a console script.
+pub(crate) fn distributions() -> Vec<Artifact> {
+    let hello = Package::new("hello", "1.0").console_script("hello", "hello.cli:main").file(
+        "hello/cli.py",
+        "import os\ndef main():\n    print('hello', os.environ.get('GREETED', 'world'))\n",
+    );
+    vec![hello.wheel(), Package::new("plain", "2.0").wheel()]
+}
+
+/// A project that locks [`distributions`], which `origin` serves.
+pub(crate) fn project(sandbox: &Sandbox, origin: &Server, pyproject: &str) {
+    sandbox.write("pyproject.toml", pyproject);
+    sandbox.write("pylock.toml", pylock(&distributions(), &origin.url("/")));
+}
+
+/// The sum of all requests at an origin.
+pub(crate) fn requests(origin: &Server) -> usize {
+    origin.seen().len()
+}
+
+/// Runs a command that is not the binary's.
+pub(crate) fn tool(sandbox: &Sandbox, program: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(sandbox.project());
+    sandbox.output(&mut command)
+}
