@@ -31,6 +31,10 @@ impl Plan {
         store: &Store,
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Report, InstallError> {
+        // Taken before the trees are looked for: what is found then, stays. A store that cannot be
+        // written is not swept either.
+        let files = self.install.to_install().filter_map(|wanted| wanted.source.file());
+        let _lease = store.lease(files.filter_map(|file| self.digest_of(file))).ok();
         let mut ready = Ready::new();
         self.make_ready(store, &self.install, &mut ready, on_event)?;
         let root = &self.context.root;
