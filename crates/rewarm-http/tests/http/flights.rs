@@ -169,6 +169,14 @@ async fn drain(body: &mut rewarm_http::Body<'_>) -> Option<()> {
     Some(())
 }
 
+/// Waits until so many bytes of a download are on disk.
+fn wait_for_data(cache: &Cache, bytes: u64) {
+    let length = |path: &std::path::PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
+    while cache.files("partial-v1").iter().map(length).max().unwrap_or(0) < bytes {
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn follower_goes_on_when_the_leader_is_killed() {
     for mode in ["read", "keep"] {
@@ -181,7 +189,7 @@ fn follower_goes_on_when_the_leader_is_killed() {
         let cache = Cache::new();
         let mut leader = Worker::start(cache.dir.path(), &server.url("/a"), "read");
         leader.wait_first();
-        gate.wait_reached();
+        wait_for_data(&cache, 10_000_000);
         let mut follower = Worker::start(cache.dir.path(), &server.url("/a"), mode);
         if mode == "read" {
             follower.wait_first();
@@ -209,7 +217,10 @@ fn follower_goes_on_when_the_leader_loses_interest() {
     run(async {
         let request = get(&server.url("/a"));
         let mut leader = cache.client.open(&request, NO_EVENTS).await.expect("a response");
-        leader.body.next().await.expect("no error").expect("bytes");
+        let mut length = 0;
+        while length < 5_000_000 {
+            length += leader.body.next().await.expect("no error").expect("bytes").len();
+        }
         let mut follower = other.open(&request, NO_EVENTS).await.expect("a response");
         let first = follower.body.next().await.expect("no error").expect("bytes");
         let mut hasher = rewarm_store::Hasher::raw();
@@ -321,15 +332,15 @@ fn response_that_may_not_be_shared_is_fetched_by_each() {
 fn leader_that_is_slow_but_goes_on_is_waited_for() {
     let server = Server::start(|_| body());
     let cache = Cache::new();
-    let impatient = cache.again(|config| config.patience = Duration::from_millis(150));
+    let impatient = cache.again(|config| config.patience = Duration::from_secs(1));
     run(async {
         let request = get(&server.url("/a"));
         let mut leader = cache.client.open(&request, NO_EVENTS).await.expect("a response");
         leader.body.next().await.expect("no error").expect("bytes");
         let lead = async {
-            for _ in 0..40 {
+            for _ in 0..30 {
                 // Only makes the leader slow; nothing waits for this.
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 leader.body.next().await.expect("no error");
             }
             drain(&mut leader.body).await
