@@ -173,7 +173,7 @@ class Pass:
     # A hint that is given once per run sticks to the module that had it when it was cached, though
     # in a cold run it may belong to another. It is right if one file alone has messages of the sort
     # that hints come with, and has exactly the messages that it had in the last cold run.
-    ONCE = (b"[import", b'"import', b'" ignored', b"missing-imports", b"import-untyped")
+    ONCE = (b"[import", b'"code": "import', b'" ignored', b"missing-imports")
 
     def hints(self):
         """The messages of the file that hints belong to: none, or `None` if there are several."""
