@@ -115,15 +115,21 @@ impl Modes {
 
 /// Creates `dir` and those of its parents that are missing.
 pub(crate) fn create_dirs(dir: &Path, modes: Modes) -> io::Result<()> {
+    match (create_dir(dir, modes), dir.parent()) {
+        (Err(error), Some(parent))
+            if error.kind() == io::ErrorKind::NotFound && !parent.as_os_str().is_empty() =>
+        {
+            create_dirs(parent, modes)?;
+            // Once more only: some file systems say so of every name.
+            create_dir(dir, modes)
+        }
+        (result, _) => result,
+    }
+}
+
+fn create_dir(dir: &Path, modes: Modes) -> io::Result<()> {
     match DirBuilder::new().mode(modes.dir & 0o777).create(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => {
-                create_dirs(parent, modes)?;
-                create_dirs(dir, modes)
-            }
-            _ => Err(error),
-        },
         Ok(()) if modes.shared => fs::set_permissions(dir, Permissions::from_mode(modes.dir)),
         other => other,
     }

@@ -1,4 +1,4 @@
-//! `rewarm fetch`.
+//! `rewarm fetch`: what is downloaded, what is reused, and how failures are told.
 
 use std::os::unix::fs::MetadataExt;
 
