@@ -73,6 +73,18 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens the store at `root`, which need not be writable, to look through it. Creates nothing.
+    pub fn open_to_read(root: &Path) -> Result<Self, OpenError> {
+        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
+        fs::read_dir(root).map_err(io_error)?;
+        let metadata = fs::metadata(root).map_err(io_error)?;
+        let (modes, owner) = (Modes::of_root(&metadata), metadata.uid());
+        if !is_trusted(owner) && !modes.shared {
+            return Err(OpenError::Foreign { path: root.to_owned(), owner });
+        }
+        Ok(Self::at(root, None, modes))
+    }
+
     /// A handle that checks and creates nothing: for lookups on a hot path.
     pub fn for_lookup(root: &Path) -> Self {
         Self::at(root, None, Modes::PRIVATE)
@@ -169,7 +181,7 @@ impl Store {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 let path = layout::sharded(self.root(), layout::BLOBS, digest);
-                remove_if_named(reader.file(), &path)?;
+                remove_if_named(reader.file(), &path).map_err(undroppable)?;
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -305,8 +317,7 @@ impl Store {
 pub(crate) fn read_file(path: &Path, shared: bool) -> Option<RecordFile> {
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
-    let owner = metadata.uid();
-    if !shared && owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if !shared && !is_trusted(metadata.uid()) {
         return None;
     }
     // A record never changes under its name, so its length is the one it has now.
@@ -315,12 +326,22 @@ pub(crate) fn read_file(path: &Path, shared: bool) -> Option<RecordFile> {
     Some(RecordFile { modified: metadata.modified().ok()?, file, bytes })
 }
 
+/// Whether what this user made may be relied on: our own, and what the system's owner made.
+fn is_trusted(owner: u32) -> bool {
+    owner == 0 || owner == rustix::process::geteuid().as_raw()
+}
+
 /// A record's file as it was found.
 #[derive(Debug)]
 pub(crate) struct RecordFile {
     pub(crate) file: File,
     pub(crate) bytes: Vec<u8>,
     modified: SystemTime,
+}
+
+/// What was found damaged stays where it is.
+pub(crate) fn undroppable(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("damaged, and cannot be dropped: {error}"))
 }
 
 /// Whether a record's last use need not be noted again.
