@@ -74,14 +74,12 @@ impl Store {
     }
 
     /// Opens the store at `root`, which need not be writable, to look through it. Creates nothing.
+    /// Entries count whoever made them, as they do in a store [below](Self::over).
     pub fn open_to_read(root: &Path) -> Result<Self, OpenError> {
         let io_error = |source| OpenError::Io { path: root.to_owned(), source };
         fs::read_dir(root).map_err(io_error)?;
         let metadata = fs::metadata(root).map_err(io_error)?;
-        let (modes, owner) = (Modes::of_root(&metadata), metadata.uid());
-        if !is_trusted(owner) && !modes.shared {
-            return Err(OpenError::Foreign { path: root.to_owned(), owner });
-        }
+        let modes = Modes { shared: true, ..Modes::of_root(&metadata) };
         Ok(Self::at(root, None, modes))
     }
 
@@ -317,18 +315,14 @@ impl Store {
 pub(crate) fn read_file(path: &Path, shared: bool) -> Option<RecordFile> {
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
-    if !shared && !is_trusted(metadata.uid()) {
+    let owner = metadata.uid();
+    if !shared && owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return None;
     }
     // A record never changes under its name, so its length is the one it has now.
     let mut bytes = vec![0; usize::try_from(metadata.len()).ok()?];
     file.read_exact(&mut bytes).ok()?;
     Some(RecordFile { modified: metadata.modified().ok()?, file, bytes })
-}
-
-/// Whether what this user made may be relied on: our own, and what the system's owner made.
-fn is_trusted(owner: u32) -> bool {
-    owner == 0 || owner == rustix::process::geteuid().as_raw()
 }
 
 /// A record's file as it was found.
