@@ -1,8 +1,9 @@
 """Runs mypy as its console script would and writes down what the run looked at.
 
-Started as `python -c <this text> SCRATCH CACHE SCRIPT ARGUMENTS...`. mypy is imported once; each
+Started as `python -c <this text> SCRATCH CACHE SCRIPT DEFAULT ARGUMENTS...`. mypy is imported once; each
 pass is a fork of this process whose output goes to files in SCRATCH. The answer is the output of
 the last pass. CACHE is the private cache directory, or empty for runs without one.
+DEFAULT is the target for when nobody names one, or empty.
 
 Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; the last one is
 `end`. Paths are absolute. Tags:
@@ -24,8 +25,8 @@ import time
 
 
 def main():
-    scratch, cache, script = sys.argv[1:4]
-    arguments = sys.argv[4:]
+    scratch, cache, script, default = sys.argv[1:5]
+    arguments = sys.argv[5:]
     sys.argv[:] = [script] + arguments
     # A console script finds its own directory in front, and no working directory.
     if not getattr(sys.flags, "safe_path", False):
@@ -42,6 +43,9 @@ def main():
     entry = mypy.__main__.console_entry
     seeded = bool(cache) and any(item.is_dir() for item in os.scandir(cache))
     first = Pass(scratch, 0, cache, entry)
+    if default and first.lacks_target():
+        sys.argv.append(default)
+        first = Pass(scratch, 0, cache, entry)
     passes, rechecked = [first], first.rechecked
     if seeded and first.is_broken():
         empty(cache)
@@ -147,6 +151,10 @@ class Pass:
     def output(self):
         with open(self.out, "rb") as out, open(self.err, "rb") as err:
             return out.read(), err.read()
+
+    def lacks_target(self):
+        """Whether neither the arguments nor the configuration say what to check."""
+        return self.code == 2 and b": error: Missing target module" in self.output()[1]
 
     def is_silent(self):
         """Whether there is no message whose place among others could be wrong."""

@@ -18,6 +18,9 @@ pub struct Request {
     pub cwd: PathBuf,
     /// Options and targets as they would be given to `mypy`.
     pub arguments: Vec<OsString>,
+    /// What is checked where neither the arguments nor the configuration name anything, for
+    /// example `.`; with `None` that is mypy's usage error.
+    pub default_target: Option<OsString>,
     /// The environment's interpreter, for example `.venv/bin/python`.
     pub python: PathBuf,
     /// The complete environment of the child.

@@ -97,6 +97,7 @@ pub(crate) fn observed(
     let mut command = command(request, DRIVER);
     command.arg(absolute(scratch)?);
     command.arg(cache.map(absolute).transpose()?.unwrap_or_default()).arg(script(request));
+    command.arg(request.default_target.as_deref().unwrap_or_default());
     command.args(&request.arguments).stdin(Stdio::null());
     let output = command.output().map_err(|source| error(request, source))?;
     if !scratch.join("0.out").exists() && output.status.signal().is_none() {

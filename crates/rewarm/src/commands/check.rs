@@ -64,6 +64,7 @@ fn request(
         project_root: workspace.root.clone(),
         cwd: context.settings.start.clone(),
         arguments,
+        default_target: Some(".".into()),
         python: workspace.prefix.join("bin/python"),
         variables: environment::child_variables(context, &activated.activation),
         force: args.force,

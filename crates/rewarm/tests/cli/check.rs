@@ -92,3 +92,20 @@ fn no_cache_of_mypys_own_is_left() {
     sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
     assert!(!sandbox.project().join(".mypy_cache").exists());
 }
+
+#[test]
+fn without_any_target_the_working_directory_is_checked() {
+    let sandbox = project();
+    sandbox.write("pyproject.toml", "[tool.mypy]\nstrict = true\n");
+    let first = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert!(
+        first.stdout.ends_with("Found 1 error in 1 file (checked 3 source files)\n"),
+        "{first}"
+    );
+    let second = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert_eq!(second.stdout, first.stdout);
+    assert!(second.stderr.starts_with("replayed: "), "{second}");
+    // Whoever names targets in some other way means these only.
+    let module = sandbox.output(&mut check(&sandbox, &["--", "-m", "pkg.a"])).expect_code(0);
+    assert_eq!(module.stdout, "Success: no issues found in 1 source file\n");
+}
