@@ -18,6 +18,7 @@ Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; t
 import gc
 import hashlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -156,10 +157,14 @@ class Pass:
         """Whether neither the arguments nor the configuration say what to check."""
         return self.code == 2 and b": error: Missing target module" in self.output()[1]
 
+    def text(self):
+        """The standard output without its colours, which stand between words and marks."""
+        return re.sub(rb"\x1b(?:\[[0-9;]*[A-Za-z]|\([0-9A-Z])|\x0f", b"", self.output()[0])
+
     def is_silent(self):
         """Whether there is no message whose place among others could be wrong."""
-        out, err = self.output()
-        lines = out.splitlines()
+        err = self.output()[1]
+        lines = self.text().splitlines()
         quiet = not lines or len(lines) == 1 and b"Success: no issues found in " in lines[0]
         return self.code == 0 and quiet and not err
 
@@ -185,7 +190,7 @@ class Pass:
 
     def hints(self):
         """The messages of the file that hints belong to: none, or `None` if there are several."""
-        lines = self.output()[0].splitlines()
+        lines = self.text().splitlines()
         owners = {line.split(b":")[0] for line in lines if any(text in line for text in self.ONCE)}
         if len(owners) > 1 or any(owner.startswith(b"{") for owner in owners):
             return None

@@ -60,13 +60,18 @@ fn request(
     args: &Check,
 ) -> Request {
     let arguments: Vec<OsString> = args.paths.iter().chain(&args.arguments).cloned().collect();
+    let mut variables = environment::child_variables(context, &activated.activation);
+    // mypy's own output is a file; what it would make of this terminal it has to be told.
+    if let Some(color) = context.settings.colors_answers() {
+        variables.push(("MYPY_FORCE_COLOR".into(), u8::from(color).to_string().into()));
+    }
     Request {
         project_root: workspace.root.clone(),
         cwd: context.settings.start.clone(),
         arguments,
         default_target: Some(".".into()),
         python: workspace.prefix.join("bin/python"),
-        variables: environment::child_variables(context, &activated.activation),
+        variables,
         force: args.force,
         extra_inputs: workspace.config.check.inputs.clone(),
     }

@@ -109,3 +109,19 @@ fn without_any_target_the_working_directory_is_checked() {
     let module = sandbox.output(&mut check(&sandbox, &["--", "-m", "pkg.a"])).expect_code(0);
     assert_eq!(module.stdout, "Success: no issues found in 1 source file\n");
 }
+
+#[test]
+fn colours_are_mypys_own() {
+    let sandbox = project();
+    let mut always = check(&sandbox, &["--color", "always"]);
+    let colored = sandbox.output(always.env("TERM", "xterm-256color")).expect_code(1);
+    let mut mypy = Command::new(tools().join("bin/mypy"));
+    mypy.current_dir(sandbox.project()).args(["--cache-dir", "/dev/null"]);
+    mypy.env("TERM", "xterm-256color").env("MYPY_FORCE_COLOR", "1");
+    let plain = sandbox.output(&mut mypy).expect_code(1);
+    assert!(plain.stdout.contains("\x1b["), "{plain}");
+    assert_eq!(colored.stdout, plain.stdout);
+    let mut never = check(&sandbox, &["--color", "never"]);
+    let never = sandbox.output(never.env("TERM", "xterm-256color").env("MYPY_FORCE_COLOR", "1"));
+    assert!(!never.expect_code(1).stdout.contains('\x1b'));
+}
