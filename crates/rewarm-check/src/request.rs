@@ -86,6 +86,12 @@ pub enum Event {
         /// Source files below the project.
         files: usize,
     },
+    /// mypy runs in a process group of its own, which nobody else ends: whoever ends this process
+    /// early has to end that group.
+    Started {
+        /// The group's id.
+        group: u32,
+    },
     /// Something in the store could not be written. The answer is right all the same.
     Uncached {
         /// What was tried, and why it failed.

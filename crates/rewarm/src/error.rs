@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Usage,
     /// Network, disk, a lock that is held: exit code 3.
     World,
+    /// A signal asked for the end: exit code 128 and the signal's number.
+    Interrupted(u8),
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
         match self {
             Self::Usage => 2,
             Self::World => 3,
+            Self::Interrupted(signal) => 128_u8.saturating_add(signal),
         }
     }
 }
@@ -45,6 +48,12 @@ impl Failure {
     /// The network or the machine is at fault.
     pub(crate) fn world(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: Kind::World, error: error.into(), hints: Vec::new() }
+    }
+
+    /// A signal asked for the end, and what was under way has been ended.
+    pub(crate) fn interrupted(signal: u8) -> Self {
+        let kind = Kind::Interrupted(signal);
+        Self { kind, error: format!("ended by signal {signal}").into(), hints: Vec::new() }
     }
 
     /// Adds one line that names a command or a setting that mends it.
