@@ -62,16 +62,30 @@ impl Failure {
         self
     }
 
+    /// Says how to make room if that is what is missing.
+    pub(crate) fn hint_at_space(self) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if !matches!(self.io_kind(), Some(QuotaExceeded | StorageFull)) {
+            return self;
+        }
+        self.hint("free some space, for example with `rewarm cache prune --max-size 1GiB`, or name another place with `--cache-dir`")
+    }
+
     /// Whether the failure is only that nobody reads our output any more.
     pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.io_kind() == Some(std::io::ErrorKind::BrokenPipe)
+    }
+
+    /// What the system said, if it was asked.
+    fn io_kind(&self) -> Option<std::io::ErrorKind> {
         let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.error);
         while let Some(error) = cause {
             if let Some(io) = error.downcast_ref::<std::io::Error>() {
-                return io.kind() == std::io::ErrorKind::BrokenPipe;
+                return Some(io.kind());
             }
             cause = error.source();
         }
-        false
+        None
     }
 
     /// The hints, in the order in which they were given.
@@ -104,5 +118,22 @@ impl fmt::Display for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::world(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn room_is_hinted_at_only_where_it_is_missing() {
+        let hints = |kind: ErrorKind| {
+            Failure::world(Error::new(kind, "cannot write `x`")).hint_at_space().hints().len()
+        };
+        assert_eq!(hints(ErrorKind::StorageFull), 1);
+        assert_eq!(hints(ErrorKind::QuotaExceeded), 1);
+        assert_eq!(hints(ErrorKind::PermissionDenied), 0);
     }
 }
