@@ -1,8 +1,9 @@
 """Runs mypy as its console script would and writes down what the run looked at.
 
-Started as `python -c <this text> SCRATCH CACHE SCRIPT ARGUMENTS...`. mypy is imported once; each
+Started as `python -c <this text> SCRATCH CACHE SCRIPT DEFAULT ARGUMENTS...`. mypy is imported once; each
 pass is a fork of this process whose output goes to files in SCRATCH. The answer is the output of
 the last pass. CACHE is the private cache directory, or empty for runs without one.
+DEFAULT is the target for when nobody names one, or empty.
 
 Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; the last one is
 `end`. Paths are absolute. Tags:
@@ -17,6 +18,7 @@ Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; t
 import gc
 import hashlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -24,8 +26,8 @@ import time
 
 
 def main():
-    scratch, cache, script = sys.argv[1:4]
-    arguments = sys.argv[4:]
+    scratch, cache, script, default = sys.argv[1:5]
+    arguments = sys.argv[5:]
     sys.argv[:] = [script] + arguments
     # A console script finds its own directory in front, and no working directory.
     if not getattr(sys.flags, "safe_path", False):
@@ -42,6 +44,9 @@ def main():
     entry = mypy.__main__.console_entry
     seeded = bool(cache) and any(item.is_dir() for item in os.scandir(cache))
     first = Pass(scratch, 0, cache, entry)
+    if default and first.lacks_target():
+        sys.argv.append(default)
+        first = Pass(scratch, 0, cache, entry)
     passes, rechecked = [first], first.rechecked
     if seeded and first.is_broken():
         empty(cache)
@@ -148,10 +153,18 @@ class Pass:
         with open(self.out, "rb") as out, open(self.err, "rb") as err:
             return out.read(), err.read()
 
+    def lacks_target(self):
+        """Whether neither the arguments nor the configuration say what to check."""
+        return self.code == 2 and b": error: Missing target module" in self.output()[1]
+
+    def text(self):
+        """The standard output without its colours, which stand between words and marks."""
+        return re.sub(rb"\x1b(?:\[[0-9;]*[A-Za-z]|\([0-9A-Z])|\x0f", b"", self.output()[0])
+
     def is_silent(self):
         """Whether there is no message whose place among others could be wrong."""
-        out, err = self.output()
-        lines = out.splitlines()
+        err = self.output()[1]
+        lines = self.text().splitlines()
         quiet = not lines or len(lines) == 1 and b"Success: no issues found in " in lines[0]
         return self.code == 0 and quiet and not err
 
@@ -177,7 +190,7 @@ class Pass:
 
     def hints(self):
         """The messages of the file that hints belong to: none, or `None` if there are several."""
-        lines = self.output()[0].splitlines()
+        lines = self.text().splitlines()
         owners = {line.split(b":")[0] for line in lines if any(text in line for text in self.ONCE)}
         if len(owners) > 1 or any(owner.startswith(b"{") for owner in owners):
             return None

@@ -165,6 +165,8 @@ fn arguments(subject: &Subject<'_>) -> Digest {
     let arguments = subject.request.arguments.iter();
     let mut hasher = Hasher::new("arguments");
     hasher.list(arguments.map(|argument| subject.places.neutral(argument.as_encoded_bytes())));
+    let default = subject.request.default_target.as_ref();
+    hasher.optional(default.map(|target| subject.places.neutral(target.as_encoded_bytes())));
     hasher.finish()
 }
 

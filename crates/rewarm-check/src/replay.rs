@@ -72,7 +72,7 @@ pub fn check(
     let check = Check { store, subject, now, events, begin };
     match classify(&request.arguments) {
         Class::Replayable => check.replay_or_run(),
-        Class::Plain(reason) => Ok(check.unstored(run::plain(&request, &[])?, reason)),
+        Class::Plain(reason) => Ok(check.unstored(run::plain(&request, &[], events)?, reason)),
         Class::Interactive(reason) => Ok(check.unstored(run::interactive(&request)?, reason)),
     }
 }
@@ -150,7 +150,7 @@ impl Check<'_> {
         });
         let private = private.map_err(|error| self.uncached("mypy's cache", &error)).ok();
         let cache = private.as_ref().map(|(private, _)| private.path());
-        let mut finished = run::observed(request, scratch.path(), cache)?;
+        let mut finished = run::observed(request, scratch.path(), cache, self.events)?;
         let observed = finished.observed.take();
         let unstored = self.store_answer(&finished, observed.as_ref(), (snapshot, key), table)?;
         if let Some((private, seal)) = private

@@ -18,6 +18,9 @@ pub struct Request {
     pub cwd: PathBuf,
     /// Options and targets as they would be given to `mypy`.
     pub arguments: Vec<OsString>,
+    /// What is checked where neither the arguments nor the configuration name anything, for
+    /// example `.`; with `None` that is mypy's usage error.
+    pub default_target: Option<OsString>,
     /// The environment's interpreter, for example `.venv/bin/python`.
     pub python: PathBuf,
     /// The complete environment of the child.
@@ -82,6 +85,12 @@ pub enum Event {
     Running {
         /// Source files below the project.
         files: usize,
+    },
+    /// mypy runs in a process group of its own, which nobody else ends: whoever ends this process
+    /// early has to end that group.
+    Started {
+        /// The group's id.
+        group: u32,
     },
     /// Something in the store could not be written. The answer is right all the same.
     Uncached {

@@ -6,16 +6,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rewarm_store::{Digest, PrivateDir, Store};
 
 use crate::configuration::variable;
 use crate::observed::Observed;
-use crate::request::{CheckError, Request};
+use crate::request::{CheckError, Event, Request};
 
 const DRIVER: &str = include_str!("driver.py");
 
@@ -91,17 +91,19 @@ pub(crate) fn observed(
     request: &Request,
     scratch: &Path,
     cache: Option<&Path>,
+    events: &dyn Fn(Event),
 ) -> Result<Finished, CheckError> {
     // The child has another working directory.
     let absolute = |path: &Path| std::path::absolute(path).map_err(|source| error(request, source));
     let mut command = command(request, DRIVER);
     command.arg(absolute(scratch)?);
     command.arg(cache.map(absolute).transpose()?.unwrap_or_default()).arg(script(request));
-    command.args(&request.arguments).stdin(Stdio::null());
-    let output = command.output().map_err(|source| error(request, source))?;
+    command.arg(request.default_target.as_deref().unwrap_or_default());
+    command.args(&request.arguments);
+    let output = capture(command, events).map_err(|source| error(request, source))?;
     if !scratch.join("0.out").exists() && output.status.signal().is_none() {
         // The driver could not start a pass.
-        return plain(request, &["--cache-dir", "/dev/null"]);
+        return plain(request, &["--cache-dir", "/dev/null"], events);
     }
     let report = fs::read(scratch.join("report")).ok();
     let observed = report.and_then(|bytes| Observed::parse(&bytes));
@@ -120,10 +122,14 @@ pub(crate) fn observed(
 }
 
 /// Runs mypy without the driver, with some options before the request's own.
-pub(crate) fn plain(request: &Request, options: &[&str]) -> Result<Finished, CheckError> {
+pub(crate) fn plain(
+    request: &Request,
+    options: &[&str],
+    events: &dyn Fn(Event),
+) -> Result<Finished, CheckError> {
     let mut command = command(request, PLAIN);
-    command.arg(script(request)).args(options).args(&request.arguments).stdin(Stdio::null());
-    let output = command.output().map_err(|source| error(request, source))?;
+    command.arg(script(request)).args(options).args(&request.arguments);
+    let output = capture(command, events).map_err(|source| error(request, source))?;
     let exit_code = code(output.status);
     Ok(Finished { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None })
 }
@@ -134,6 +140,14 @@ pub(crate) fn interactive(request: &Request) -> Result<Finished, CheckError> {
     let status = command.arg(script(request)).args(&request.arguments).status();
     let exit_code = code(status.map_err(|source| error(request, source))?);
     Ok(Finished { exit_code, ..Finished::default() })
+}
+
+/// Runs a command to its end, apart from the terminal.
+fn capture(mut command: Command, events: &dyn Fn(Event)) -> io::Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn()?;
+    events(Event::Started { group: child.id() });
+    child.wait_with_output()
 }
 
 fn command(request: &Request, program: &str) -> Command {

@@ -328,6 +328,9 @@ fn is_script(path: &Path) -> bool {
     }
 }
 
+/// How much of what an interpreter says about its failure is told, in characters.
+const LONGEST_REASON: usize = 200;
+
 /// Runs the script in the interpreter.
 fn query(path: &Path) -> Result<Interpreter, InterpreterError> {
     let output = Command::new(path)
@@ -339,6 +342,8 @@ fn query(path: &Path) -> Result<Interpreter, InterpreterError> {
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        // A program that is no interpreter may repeat the whole script.
+        let last: String = last.trim().chars().take(LONGEST_REASON).collect();
         return Err(answer(format!("it ended with {}: {last}", output.status)));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| answer(error.to_string()))

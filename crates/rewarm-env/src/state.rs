@@ -115,7 +115,8 @@ impl State {
         let bytes = postcard::to_extend(self, MAGIC.to_vec()).map_err(io::Error::other)?;
         let checksum = Digest::of(&bytes);
         let bytes = [bytes.as_slice(), checksum.as_bytes()].concat();
-        publish_file(&root.join(STATE_FILE), &bytes, 0o600)
+        // Whoever may use the environment may know that it is up to date.
+        publish_file(&root.join(STATE_FILE), &bytes, 0o666)
     }
 
     /// Compares with what is there now; writes back what was only touched.

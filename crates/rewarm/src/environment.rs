@@ -318,7 +318,7 @@ fn check_failure(error: CheckError) -> Failure {
 }
 
 fn install_failure(error: InstallError) -> Failure {
-    Failure::world(error)
+    Failure::world(error).hint_at_space()
 }
 
 impl Installed {
@@ -326,7 +326,10 @@ impl Installed {
     pub(crate) fn summary(&self) -> Option<String> {
         let report = self.report.as_ref()?;
         let (files, bytes) = self.downloaded;
-        let mut parts = vec![format!("installed {}", packages(report.installed))];
+        let mut parts = vec![match report.installed {
+            0 => "nothing to install".to_owned(),
+            count => format!("installed {}", packages(count)),
+        }];
         if report.removed > 0 {
             parts.push(format!("removed {}", report.removed));
         }

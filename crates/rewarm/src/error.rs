@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Usage,
     /// Network, disk, a lock that is held: exit code 3.
     World,
+    /// A signal asked for the end: exit code 128 and the signal's number.
+    Interrupted(u8),
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
         match self {
             Self::Usage => 2,
             Self::World => 3,
+            Self::Interrupted(signal) => 128_u8.saturating_add(signal),
         }
     }
 }
@@ -47,22 +50,42 @@ impl Failure {
         Self { kind: Kind::World, error: error.into(), hints: Vec::new() }
     }
 
+    /// A signal asked for the end, and what was under way has been ended.
+    pub(crate) fn interrupted(signal: u8) -> Self {
+        let kind = Kind::Interrupted(signal);
+        Self { kind, error: format!("ended by signal {signal}").into(), hints: Vec::new() }
+    }
+
     /// Adds one line that names a command or a setting that mends it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
+    /// Says how to make room if that is what is missing.
+    pub(crate) fn hint_at_space(self) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if !matches!(self.io_kind(), Some(QuotaExceeded | StorageFull)) {
+            return self;
+        }
+        self.hint("free some space, for example with `rewarm cache prune --max-size 1GiB`, or name another place with `--cache-dir`")
+    }
+
     /// Whether the failure is only that nobody reads our output any more.
     pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.io_kind() == Some(std::io::ErrorKind::BrokenPipe)
+    }
+
+    /// What the system said, if it was asked.
+    fn io_kind(&self) -> Option<std::io::ErrorKind> {
         let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.error);
         while let Some(error) = cause {
             if let Some(io) = error.downcast_ref::<std::io::Error>() {
-                return io.kind() == std::io::ErrorKind::BrokenPipe;
+                return Some(io.kind());
             }
             cause = error.source();
         }
-        false
+        None
     }
 
     /// The hints, in the order in which they were given.
@@ -95,5 +118,22 @@ impl fmt::Display for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::world(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn room_is_hinted_at_only_where_it_is_missing() {
+        let hints = |kind: ErrorKind| {
+            Failure::world(Error::new(kind, "cannot write `x`")).hint_at_space().hints().len()
+        };
+        assert_eq!(hints(ErrorKind::StorageFull), 1);
+        assert_eq!(hints(ErrorKind::QuotaExceeded), 1);
+        assert_eq!(hints(ErrorKind::PermissionDenied), 0);
     }
 }

@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod formats;
 mod hot;
+mod interrupt;
 mod network;
 mod settings;
 mod ui;
@@ -24,7 +25,7 @@ use std::panic::AssertUnwindSafe;
 use clap::Parser;
 
 use crate::args::Cli;
-use crate::error::{Failure, Outcome};
+use crate::error::{Failure, Kind, Outcome};
 use crate::settings::{Caller, Settings};
 use crate::ui::Ui;
 
@@ -79,6 +80,12 @@ fn finish(ui: &Ui, own_failure: Option<u8>, outcome: Outcome) -> u8 {
     match outcome {
         Ok(code) => code,
         Err(failure) if failure.is_broken_pipe() => 0,
+        Err(Failure { kind: Kind::Interrupted(signal), .. }) => {
+            // Whoever waits for this process is to see why it ended. This returns only if that
+            // signal cannot end a process.
+            let _ = signal_hook::low_level::emulate_default_handler(signal.into());
+            Kind::Interrupted(signal).code()
+        }
         Err(failure) => {
             ui.failure(&failure);
             own_failure.unwrap_or_else(|| code_of(&failure))

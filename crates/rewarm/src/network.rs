@@ -114,10 +114,19 @@ pub(crate) fn into_store(context: &Context<'_>, fetched: &Fetched) -> Result<Blo
         Content::Spilled { file, blob } => {
             let store = context.store()?;
             let mut file = file;
-            let mut writer = store.blob_writer()?;
-            file.rewind()?;
-            std::io::copy(&mut file, &mut writer)?;
-            writer.commit(Some(&blob.digest)).map_err(Failure::world)
+            let copied = store.blob_writer().and_then(|mut writer| {
+                file.rewind()?;
+                std::io::copy(&mut file, &mut writer)?;
+                Ok(writer)
+            });
+            let writer = copied.map_err(|source| {
+                let place = store.root().display();
+                let text =
+                    format!("cannot keep `{}` in the cache `{place}`: {source}", fetched.url);
+                Failure::world(std::io::Error::new(source.kind(), text)).hint_at_space()
+            })?;
+            let kept = writer.commit(Some(&blob.digest));
+            kept.map_err(|error| Failure::world(error).hint_at_space())
         }
     }
 }

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::args::Global;
 use crate::config::{self, ConfigError, File};
-use crate::ui::{Ui, Verbosity};
+use crate::ui::{ColorChoice, Ui, Verbosity};
 
 /// PyPI's simple index, used when nobody names another one.
 const PYPI: &str = "https://pypi.org/simple/";
@@ -90,6 +90,7 @@ pub(crate) struct Settings {
     pub(crate) cache_dir: PathBuf,
     pub(crate) offline: bool,
     pub(crate) json: bool,
+    pub(crate) color: ColorChoice,
     pub(crate) max_size: u64,
     pub(crate) max_age: Option<Duration>,
     /// What the user's configuration file says; `None` if there is none.
@@ -139,7 +140,19 @@ impl Settings {
         };
         let offline =
             global.offline || caller.is_on("REWARM_OFFLINE") || user.offline.unwrap_or_default();
-        Ok(Self { start, cache_dir, offline, json: global.json, max_size, max_age, user, caller })
+        let (json, color) = (global.json, global.color);
+        Ok(Self { start, cache_dir, offline, json, color, max_size, max_age, user, caller })
+    }
+
+    /// Whether the answer of a tool is to be coloured; `None` leaves it to the tool, which sees no
+    /// terminal.
+    pub(crate) fn colors_answers(&self) -> Option<bool> {
+        if self.json || self.color == ColorChoice::Never {
+            return Some(false);
+        }
+        let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        let no_color = self.caller.get("NO_COLOR").is_some();
+        Ui::wants_color(self.color, no_color, false, terminal).then_some(true)
     }
 
     /// The voice that suits the arguments and the terminal.

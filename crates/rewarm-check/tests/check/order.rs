@@ -44,6 +44,17 @@ fn hint_given_once_moves_to_the_next_module() {
 }
 
 #[test]
+fn colours_do_not_hide_messages_that_are_given_once() {
+    let mut bench = Bench::new();
+    bench.set("TERM", "xterm-256color");
+    bench.set("FORCE_COLOR", "1");
+    let missing = "import nowhere_to_be_found\nx: int = ''\n";
+    bench.write("a.py", missing);
+    bench.write("b.py", missing);
+    follow(&bench, &[("a.py", ""), ("a.py", missing), ("b.py", "")]);
+}
+
+#[test]
 fn hint_of_one_module_survives_edits_of_others() {
     let bench = Bench::new();
     bench.write("a.py", "import nowhere_to_be_found\nx: int = ''\n");

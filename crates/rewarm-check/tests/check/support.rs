@@ -173,6 +173,7 @@ impl Bench {
             project_root: self.project.clone(),
             cwd: self.cwd.clone(),
             arguments: self.arguments.clone(),
+            default_target: None,
             python: self.venv.join("bin/python"),
             variables: self.variables.clone(),
             force: self.force,

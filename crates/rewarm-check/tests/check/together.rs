@@ -26,6 +26,7 @@ fn worker() {
         project_root: project.into(),
         cwd: project.into(),
         arguments: arguments.iter().map(OsString::from).collect(),
+        default_target: None,
         python: python.into(),
         variables: vec![("HOME".into(), home.into()), ("PATH".into(), "/usr/bin:/bin".into())],
         force: false,

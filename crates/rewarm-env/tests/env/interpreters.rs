@@ -44,6 +44,19 @@ fn an_interpreter_that_does_not_fit_is_passed_over_and_named() -> Result {
 }
 
 #[test]
+fn a_program_that_is_no_interpreter_is_named_in_a_few_words() -> Result {
+    let fixture = Fixture::new()?;
+    let program = fixture.path("program");
+    script(&program, "printf 'cannot make sense of %s' \"$(echo $*)\" >&2; exit 2")?;
+    let search = Search { explicit: Some(program), ..Search::default() };
+    let error = Interpreter::find(&search, &fixture.store, later());
+    let text = error.map(drop).map_err(|error| error.to_string()).unwrap_err();
+    assert!(text.contains("cannot make sense of"), "{text}");
+    assert!(text.len() < 600, "{text}");
+    Ok(())
+}
+
+#[test]
 fn a_binary_is_asked_once_and_a_script_every_time() -> Result {
     let fixture = Fixture::new()?;
     let shim = fixture.path("python3");

@@ -48,6 +48,15 @@ fn a_touched_lock_file_changes_nothing_and_an_edited_one_does() -> Result {
 }
 
 #[test]
+fn another_user_may_read_what_the_environment_is_judged_by() -> Result {
+    use std::os::unix::fs::PermissionsExt;
+    let fixture = installed()?;
+    let mode = |name: &str| fs::metadata(fixture.venv().join(name)).map(|m| m.permissions().mode());
+    assert_eq!(mode(STATE_FILE)?, mode("pyvenv.cfg")?);
+    Ok(())
+}
+
+#[test]
 fn another_selection_or_lock_file_is_another_request() -> Result {
     let fixture = installed()?;
     let exact = Options { exact: true, ..options() };

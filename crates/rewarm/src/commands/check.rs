@@ -15,6 +15,7 @@ use crate::commands::print_json;
 use crate::context::{Context, now};
 use crate::environment::{self, Activated, Installed, Wish, Workspace};
 use crate::error::{Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::ui::Bar;
 
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
@@ -60,12 +61,18 @@ fn request(
     args: &Check,
 ) -> Request {
     let arguments: Vec<OsString> = args.paths.iter().chain(&args.arguments).cloned().collect();
+    let mut variables = environment::child_variables(context, &activated.activation);
+    // mypy's own output is a file; what it would make of this terminal it has to be told.
+    if let Some(color) = context.settings.colors_answers() {
+        variables.push(("MYPY_FORCE_COLOR".into(), u8::from(color).to_string().into()));
+    }
     Request {
         project_root: workspace.root.clone(),
         cwd: context.settings.start.clone(),
         arguments,
+        default_target: Some(".".into()),
         python: workspace.prefix.join("bin/python"),
-        variables: environment::child_variables(context, &activated.activation),
+        variables,
         force: args.force,
         extra_inputs: workspace.config.check.inputs.clone(),
     }
@@ -73,7 +80,9 @@ fn request(
 
 fn check(context: &Context<'_>, request: &Request) -> Result<Report, Failure> {
     let spinner: std::sync::OnceLock<Bar> = std::sync::OnceLock::new();
+    let interrupt = Interrupt::watch()?;
     let report = rewarm_check::check(context.store()?, request, now(), &|event| match event {
+        Event::Started { group } => interrupt.ends(group),
         Event::Running { files } => {
             spinner.get_or_init(|| context.ui.spinner(&format!("mypy is checking {files} files")));
         }
@@ -81,6 +90,9 @@ fn check(context: &Context<'_>, request: &Request) -> Result<Report, Failure> {
         _ => {}
     });
     drop(spinner);
+    if let Some(signal) = interrupt.caught() {
+        return Err(Failure::interrupted(signal));
+    }
     report.map_err(|error| match error {
         CheckError::NoMypy { .. } => Failure::usage(error)
             .hint("add `mypy` to the project's development dependencies and lock again"),

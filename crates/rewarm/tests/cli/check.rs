@@ -1,5 +1,7 @@
 //! `rewarm check`, with a real mypy: installed once from PyPI by `cargo xtask setup`, or here.
 
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -91,4 +93,61 @@ fn no_cache_of_mypys_own_is_left() {
     let sandbox = project();
     sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
     assert!(!sandbox.project().join(".mypy_cache").exists());
+}
+
+#[test]
+fn without_any_target_the_working_directory_is_checked() {
+    let sandbox = project();
+    sandbox.write("pyproject.toml", "[tool.mypy]\nstrict = true\n");
+    let first = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert!(
+        first.stdout.ends_with("Found 1 error in 1 file (checked 3 source files)\n"),
+        "{first}"
+    );
+    let second = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert_eq!(second.stdout, first.stdout);
+    assert!(second.stderr.starts_with("replayed: "), "{second}");
+    // Whoever names targets in some other way means these only.
+    let module = sandbox.output(&mut check(&sandbox, &["--", "-m", "pkg.a"])).expect_code(0);
+    assert_eq!(module.stdout, "Success: no issues found in 1 source file\n");
+}
+
+#[test]
+fn colours_are_mypys_own() {
+    let sandbox = project();
+    let mut always = check(&sandbox, &["--color", "always"]);
+    let colored = sandbox.output(always.env("TERM", "xterm-256color")).expect_code(1);
+    let mut mypy = Command::new(tools().join("bin/mypy"));
+    mypy.current_dir(sandbox.project()).args(["--cache-dir", "/dev/null"]);
+    mypy.env("TERM", "xterm-256color").env("MYPY_FORCE_COLOR", "1");
+    let plain = sandbox.output(&mut mypy).expect_code(1);
+    assert!(plain.stdout.contains("\x1b["), "{plain}");
+    assert_eq!(colored.stdout, plain.stdout);
+    let mut never = check(&sandbox, &["--color", "never"]);
+    let never = sandbox.output(never.env("TERM", "xterm-256color").env("MYPY_FORCE_COLOR", "1"));
+    assert!(!never.expect_code(1).stdout.contains('\x1b'));
+}
+
+#[test]
+fn a_signal_ends_mypy_too_and_leaves_no_litter() {
+    let sandbox = project();
+    sandbox.write("pyproject.toml", "[tool.mypy]\nfiles = ['pkg']\nplugins = ['slow.py']\n");
+    let slow = "import time\nfrom mypy.plugin import Plugin\n\n\
+        with open('pipe', 'wb', buffering=0) as pipe:\n    pipe.write(b'started')\n    \
+        time.sleep(20)\n    pipe.write(b', went on alone')\n\n\
+        def plugin(version):\n    return Plugin\n";
+    sandbox.write("slow.py", slow);
+    crate::support::tool(&sandbox, "mkfifo", &["pipe"]).expect_code(0);
+    let mut running = check(&sandbox, &[]).spawn().expect("the binary starts");
+    let mut pipe = std::fs::File::open(sandbox.project().join("pipe")).expect("mypy runs");
+    let mut said = [0; 7];
+    pipe.read_exact(&mut said).expect("mypy runs");
+    let pid = running.id().to_string();
+    crate::support::tool(&sandbox, "kill", &["-TERM", &pid]).expect_code(0);
+    assert_eq!(running.wait().expect("an end").signal(), Some(15));
+    let mut rest = String::new();
+    pipe.read_to_string(&mut rest).expect("an end");
+    assert_eq!(rest, "");
+    let litter = std::fs::read_dir(sandbox.cache().join("tmp")).expect("a store").count();
+    assert_eq!(litter, 0);
 }

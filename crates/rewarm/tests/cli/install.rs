@@ -20,6 +20,15 @@ fn installs_once_and_then_has_nothing_to_do() {
 }
 
 #[test]
+fn a_comparison_that_finds_nothing_to_do_says_so() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    sandbox.run(["install"]).expect_code(0);
+    let output = sandbox.run(["run", "--revalidate", "true"]).expect_code(0);
+    assert!(output.stderr.starts_with("nothing to install, kept 2 in "), "{output}");
+}
+
+#[test]
 fn a_deleted_environment_comes_back_without_the_network() {
     let (sandbox, origin) = (sandbox(), origin(&distributions()));
     project(&sandbox, &origin, PYPROJECT);
