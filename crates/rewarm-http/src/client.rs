@@ -120,7 +120,8 @@ impl Client {
             let bytes = next.as_deref().unwrap_or_default();
             if !body.is_stored() {
                 let spilled = self.spill(&mut spill, body.salvage(), bytes);
-                spilled.map_err(|e| (body.store_error(e), body.reuse().clone()))?;
+                spilled
+                    .map_err(|e| (body.store_error(self.unspilled(&e)), body.reuse().clone()))?;
             }
             if next.is_none() {
                 break;
@@ -140,6 +141,11 @@ impl Client {
     }
 
     /// Adds bytes to the nameless file, after what had been stored before storing ended.
+    fn unspilled(&self, error: &std::io::Error) -> std::io::Error {
+        let dir = self.config().spill_dir.display();
+        std::io::Error::new(error.kind(), format!("cannot write in `{dir}`: {error}"))
+    }
+
     fn spill(
         &self,
         spill: &mut Option<Spill>,
@@ -200,8 +206,8 @@ impl Client {
         if let Some(known) = self.inner.credentials.get() {
             return Ok(known);
         }
-        let text = self.config().netrc.as_deref();
-        let parsed = text.map_or(Ok(Credentials::default()), Credentials::parse);
+        let file = self.config().netrc.as_ref();
+        let parsed = file.map_or(Ok(Credentials::default()), Credentials::parse);
         let parsed = parsed.map_err(|error| FetchError::new(url, 0, ErrorKind::Config(error)))?;
         Ok(self.inner.credentials.get_or_init(|| parsed))
     }

@@ -160,3 +160,18 @@ fn a_full_standard_output_is_named() {
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("cannot write to standard output"), "{stderr}");
 }
+
+#[test]
+fn files_that_are_in_the_way_are_named() {
+    let sandbox = sandbox();
+    let server = Server::start(|_| Reply::ok("hello").header("cache-control", "no-store"));
+    let url = server.url("/a");
+    let mut unspilled = sandbox.command(["fetch", &url]);
+    let output = sandbox.output(unspilled.env("TMPDIR", "/nowhere")).expect_code(3);
+    assert!(output.stderr.contains("cannot write in `/nowhere`: "), "{output}");
+    std::fs::write(sandbox.home().join(".netrc"), "machine h\nlogin a hunter2secret\n")
+        .expect("writable");
+    let output = sandbox.run(["fetch", &url]).expect_code(2);
+    assert!(output.stderr.contains("`[HOME]/.netrc` cannot be read near line "), "{output}");
+    assert!(!output.stderr.contains("hunter2secret"), "{output}");
+}
