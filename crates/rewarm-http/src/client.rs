@@ -55,7 +55,8 @@ impl Client {
 
 impl Client {
     /// Fetches a body whole: at the end it is in the store, verified (or, where that is impossible,
-    /// in a nameless file). A status that is no success is an error.
+    /// in a nameless file). A status that is no success is an error, and so is a
+    /// part.
     pub async fn fetch(
         &self,
         request: &Request,
@@ -107,9 +108,7 @@ impl Client {
 
     /// Reads a body to its end, beside the store where it does not go into it.
     async fn keep(&self, mut response: Response<'_>) -> Result<Fetched, (FetchError, Reuse)> {
-        if !response.status.is_success() {
-            let kind = ErrorKind::Status(response.status);
-            let error = response.body.error(kind);
+        if let Err(error) = response.expect_whole() {
             response.body.drain(SHORT_BODY).await;
             return Err((error, Reuse::Downloaded));
         }

@@ -113,6 +113,7 @@ fn stream(
         if wants_explanation {
             context.ui.explain(&format!("`{}`: {}", request.url, response.explanation));
         }
+        response.expect_whole().map_err(network::failure)?;
         let mut stdout = io::stdout().lock();
         while let Some(bytes) = response.body.next().await.map_err(network::failure)? {
             stdout.write_all(&bytes).map_err(unwritable_stdout)?;

@@ -175,3 +175,21 @@ fn files_that_are_in_the_way_are_named() {
     assert!(output.stderr.contains("`[HOME]/.netrc` cannot be read near line "), "{output}");
     assert!(!output.stderr.contains("hunter2secret"), "{output}");
 }
+
+#[test]
+fn what_is_not_the_file_is_an_error_wherever_it_should_go() {
+    let sandbox = sandbox();
+    let server = Server::start(|seen| match &*seen.path {
+        "/part" => Reply::status(206, "he").header("content-range", "bytes 0-1/5"),
+        _ => Reply::status(404, "no such file"),
+    });
+    for (path, code) in [("/part", "206"), ("/gone", "404")] {
+        let url = server.url(path);
+        for args in [vec!["-o", "-"], vec!["-o", "-", "--hash", HELLO], vec!["-o", "file"]] {
+            let output = sandbox.run(["fetch", &url].iter().chain(&args)).expect_code(3);
+            assert_eq!(output.stdout, "");
+            assert!(output.stderr.contains(code), "{output}");
+        }
+        assert!(!sandbox.project().join("file").exists());
+    }
+}
