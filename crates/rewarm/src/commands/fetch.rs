@@ -54,7 +54,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Fetch) -> Outcome {
 fn plan(args: &Fetch) -> Result<Vec<(Url, Option<PathBuf>)>, Failure> {
     let mut planned: Vec<(Url, Option<PathBuf>)> = Vec::new();
     for url in &args.urls {
-        let url = Url::parse(url.as_str()).map_err(Failure::usage)?;
+        let url = parse(url)?;
         let target = target(&url, args)?;
         if let Some(path) = &target
             && let Some((other, _)) = planned.iter().find(|(_, to)| to.as_ref() == Some(path))
@@ -66,6 +66,20 @@ fn plan(args: &Fetch) -> Result<Vec<(Url, Option<PathBuf>)>, Failure> {
         planned.push((url, target));
     }
     Ok(planned)
+}
+
+/// What cannot be read is shown only where no part of it can be a secret.
+fn parse(text: &str) -> Result<Url, Failure> {
+    Url::parse(text).map_err(|error| {
+        let is_scheme = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let scheme = text.split(':').next().filter(is_scheme).unwrap_or_default();
+        let shown = match text.contains(['@', '?', '#']) {
+            true => format!("{scheme}:…"),
+            false => text.to_owned(),
+        };
+        Failure::usage(format!("cannot read the URL `{shown}`: {error}"))
+            .hint("a URL starts with `https://` or `http://`, then comes a host")
+    })
 }
 
 fn is_stdout(path: &Path) -> bool {

@@ -111,6 +111,12 @@ fn secrets_of_a_url_are_found_nowhere() {
     let output = sandbox.run(["-v", "fetch", &url, "--explain", "--json"]).expect_code(0);
     assert!(!output.stdout.contains("hunter2secret"), "{output}");
     assert!(!output.stderr.contains("hunter2secret"), "{output}");
+    for url in
+        ["http://user:hunter2secret@no host/a", "ftp://u:hunter2secret@h/", "a?hunter2secret"]
+    {
+        let output = sandbox.run(["-v", "fetch", url]).expect_code(2);
+        assert!(!output.stderr.contains("hunter2secret"), "{output}");
+    }
     let found = crate::support::tool(&sandbox, "grep", &["-r", "hunter2secret", "../cache"]);
     assert_eq!(found.code, Some(1), "{found}");
 }
