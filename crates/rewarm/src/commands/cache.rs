@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
@@ -9,7 +10,7 @@ use rewarm_store::{Inventory, Limits, RecordInfo, Store, Verdict, VerifyItem};
 use serde_json::json;
 
 use crate::args::{Cache, Filter, Prune};
-use crate::commands::{print, print_json};
+use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
 use crate::error::{Failure, Outcome};
 use crate::formats;
@@ -31,9 +32,9 @@ pub(crate) fn run(context: &Context, args: &Cache) -> Outcome {
 fn dir(context: &Context) -> Outcome {
     let path = &context.settings.cache_dir;
     if context.settings.json {
-        return print_json(&json!({ "directory": path }));
+        return print_json(&json!({ "directory": json_path(path) }));
     }
-    print(format!("{}\n", path.display()).as_bytes())
+    print(&[path.as_os_str().as_bytes(), b"\n"].concat())
 }
 
 fn inventory(context: &Context, store: &Store) -> Result<Inventory, Failure> {
@@ -67,7 +68,7 @@ fn info(context: &Context) -> Outcome {
             .map(|area| json!({ "name": area.name, "files": area.entries, "bytes": area.bytes }))
             .collect();
         return print_json(&json!({
-            "directory": context.settings.cache_dir,
+            "directory": json_path(&context.settings.cache_dir),
             "max_bytes": context.settings.max_size,
             "kinds": kinds,
             "other_formats": others,

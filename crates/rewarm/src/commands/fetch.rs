@@ -13,7 +13,7 @@ use rewarm_store::{LinkKind, Store};
 use serde_json::json;
 
 use crate::args::Fetch;
-use crate::commands::print_json;
+use crate::commands::{json_path, print_json};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::network;
@@ -232,7 +232,7 @@ fn describe(fetched: &Fetched, placed: &Placed) -> serde_json::Value {
     json!({
         "url": fetched.url.to_string(),
         "status": fetched.status.as_u16(),
-        "path": placed.path,
+        "path": json_path(&placed.path),
         "sha256": blob.digest.to_string(),
         "bytes": blob.size,
         "reuse": reuse_word(&fetched.reuse),

@@ -1,5 +1,6 @@
-//! `rewarm fetch`.
+//! `rewarm fetch`: what ends up where, where it came from, and what is said when it cannot be had.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use rewarm_testkit::server::{Gate, Reply, Server};
@@ -198,4 +199,24 @@ fn what_is_not_the_file_is_an_error_wherever_it_should_go() {
         }
         assert!(!sandbox.project().join("file").exists());
     }
+}
+
+#[test]
+fn names_that_are_no_text_are_no_bug() {
+    let (sandbox, server) = (sandbox(), hello());
+    let name = |text: &[u8]| std::ffi::OsString::from(std::ffi::OsStr::from_bytes(text));
+    let cache = sandbox.project().join(name(b"cache-\xff"));
+    let run = |args: &[&std::ffi::OsStr]| {
+        sandbox.output(sandbox.command(args).env("REWARM_CACHE_DIR", &cache)).expect_code(0)
+    };
+    let (url, file) = (server.url("/a"), name(b"file-\xff"));
+    run(&["--json".as_ref(), "fetch".as_ref(), url.as_ref(), "-o".as_ref(), &file]);
+    let text = std::fs::read_to_string(sandbox.project().join(file)).expect("text");
+    assert_eq!(text, "hello");
+    for args in [["cache", "dir"], ["cache", "info"], ["cache", "list"], ["info", "-v"]] {
+        run(&["--json".as_ref(), args[0].as_ref(), args[1].as_ref()]);
+    }
+    let mut dir = sandbox.command(["cache", "dir"]);
+    let output = dir.env("REWARM_CACHE_DIR", &cache).output().expect("it starts");
+    assert_eq!(output.stdout.trim_ascii_end(), cache.as_os_str().as_bytes());
 }
