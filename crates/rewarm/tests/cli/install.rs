@@ -1,4 +1,4 @@
-//! `rewarm install`.
+//! `rewarm install`: environments that are made, kept, repaired, and what is refused.
 
 use rewarm_testkit::packages::{Fault, Package, pylock};
 
