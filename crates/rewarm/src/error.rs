@@ -53,16 +53,11 @@ impl Failure {
         self
     }
 
-    /// Whether the failure is only that nobody reads our output any more.
+    /// Whether the failure is only that nobody reads our output any more. A connection that broke
+    /// below another error is no such thing.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.error);
-        while let Some(error) = cause {
-            if let Some(io) = error.downcast_ref::<std::io::Error>() {
-                return io.kind() == std::io::ErrorKind::BrokenPipe;
-            }
-            cause = error.source();
-        }
-        false
+        let error = self.error.downcast_ref::<std::io::Error>();
+        error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// The hints, in the order in which they were given.
@@ -95,5 +90,24 @@ impl fmt::Display for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::world(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the connection broke")]
+    struct Network(#[source] io::Error);
+
+    #[test]
+    fn only_our_own_output_may_break_quietly() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(Failure::from(broken()).is_broken_pipe());
+        assert!(!Failure::world(Network(broken())).is_broken_pipe());
+        assert!(!Failure::from(io::Error::other("full")).is_broken_pipe());
     }
 }
