@@ -31,23 +31,41 @@ pub(crate) fn run(context: &Context<'_>, args: &Fetch) -> Outcome {
             .hint("name a file with `-o PATH`"));
     }
     let mut results = Vec::new();
+    let mut failed: Option<Failure> = None;
     for (url, target) in plan(args)? {
-        let mut request = Request::get(url);
-        request.expected = args.hash;
-        let Some(target) = target else {
-            stream(context, &request, args.explain)?;
-            continue;
-        };
-        let fetched = fetch(context, &request)?;
-        let placed = place(context, &fetched, target)?;
-        report(context, args, &fetched, &placed);
-        results.push(describe(&fetched, &placed));
+        match one(context, args, url, target) {
+            Ok(result) => results.extend(result),
+            Err(failure) if failure.is_broken_pipe() => return Err(failure),
+            // The others are fetched all the same; the last failure is for the caller to tell.
+            Err(failure) => {
+                let earlier = failed.replace(failure);
+                earlier.iter().for_each(|earlier| context.ui.failure(earlier));
+            }
+        }
     }
     context.sweep_in_passing();
     if context.settings.json {
-        return print_json(&json!(results));
+        print_json(&json!(results))?;
     }
-    Ok(0)
+    failed.map_or(Ok(0), Err)
+}
+
+/// Fetches one body; says what came of it if it is not on standard output.
+fn one(
+    context: &Context<'_>,
+    args: &Fetch,
+    url: Url,
+    target: Option<PathBuf>,
+) -> Result<Option<serde_json::Value>, Failure> {
+    let mut request = Request::get(url);
+    request.expected = args.hash;
+    let Some(target) = target else {
+        return stream(context, &request, args.explain).map(|()| None);
+    };
+    let fetched = fetch(context, &request)?;
+    let placed = place(context, &fetched, target)?;
+    report(context, args, &fetched, &placed);
+    Ok(Some(describe(&fetched, &placed)))
 }
 
 /// What to fetch and where to put it; no file is to be written twice.

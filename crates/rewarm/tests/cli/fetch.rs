@@ -220,3 +220,20 @@ fn names_that_are_no_text_are_no_bug() {
     let output = dir.env("REWARM_CACHE_DIR", &cache).output().expect("it starts");
     assert_eq!(output.stdout.trim_ascii_end(), cache.as_os_str().as_bytes());
 }
+
+#[test]
+fn one_url_that_fails_does_not_cost_the_others() {
+    let sandbox = sandbox();
+    let server = Server::start(|seen| match &*seen.path {
+        "/a" | "/d" => Reply::ok("hello"),
+        _ => Reply::status(404, "no such file"),
+    });
+    let urls = ["/a", "/b", "/c", "/d"].map(|path| server.url(path));
+    let output = sandbox.run(["--json", "fetch"].into_iter().chain(urls.iter().map(|u| &**u)));
+    let output = output.expect_code(3);
+    assert_eq!(output.stderr.matches("error: ").count(), 2, "{output}");
+    let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let paths: Vec<_> = value.as_array().expect("a list").iter().map(|one| &one["path"]).collect();
+    assert_eq!(paths, ["a", "d"]);
+    assert!(sandbox.project().join("d").exists());
+}
