@@ -36,6 +36,18 @@ pub struct Response<'e> {
     pub explanation: String,
 }
 
+impl Response<'_> {
+    /// Fails unless the body is, whole, what was asked for: with an error's page, and with a part
+    /// of it that nobody asked for.
+    pub fn expect_whole(&self) -> Result<(), FetchError> {
+        let is_part = self.status == StatusCode::PARTIAL_CONTENT;
+        if self.status.is_success() && !is_part {
+            return Ok(());
+        }
+        Err(self.body.error(ErrorKind::Status(self.status)))
+    }
+}
+
 /// A body; call [`next`](Body::next) until it gives `None`.
 pub struct Body<'e> {
     call: Call<'e>,

@@ -55,7 +55,8 @@ impl Client {
 
 impl Client {
     /// Fetches a body whole: at the end it is in the store, verified (or, where that is impossible,
-    /// in a nameless file). A status that is no success is an error.
+    /// in a nameless file). A status that is no success is an error, and so is a
+    /// part.
     pub async fn fetch(
         &self,
         request: &Request,
@@ -107,9 +108,7 @@ impl Client {
 
     /// Reads a body to its end, beside the store where it does not go into it.
     async fn keep(&self, mut response: Response<'_>) -> Result<Fetched, (FetchError, Reuse)> {
-        if !response.status.is_success() {
-            let kind = ErrorKind::Status(response.status);
-            let error = response.body.error(kind);
+        if let Err(error) = response.expect_whole() {
             response.body.drain(SHORT_BODY).await;
             return Err((error, Reuse::Downloaded));
         }
@@ -120,7 +119,8 @@ impl Client {
             let bytes = next.as_deref().unwrap_or_default();
             if !body.is_stored() {
                 let spilled = self.spill(&mut spill, body.salvage(), bytes);
-                spilled.map_err(|e| (body.store_error(e), body.reuse().clone()))?;
+                spilled
+                    .map_err(|e| (body.store_error(self.unspilled(&e)), body.reuse().clone()))?;
             }
             if next.is_none() {
                 break;
@@ -140,6 +140,11 @@ impl Client {
     }
 
     /// Adds bytes to the nameless file, after what had been stored before storing ended.
+    fn unspilled(&self, error: &std::io::Error) -> std::io::Error {
+        let dir = self.config().spill_dir.display();
+        std::io::Error::new(error.kind(), format!("cannot write in `{dir}`: {error}"))
+    }
+
     fn spill(
         &self,
         spill: &mut Option<Spill>,
@@ -200,8 +205,8 @@ impl Client {
         if let Some(known) = self.inner.credentials.get() {
             return Ok(known);
         }
-        let text = self.config().netrc.as_deref();
-        let parsed = text.map_or(Ok(Credentials::default()), Credentials::parse);
+        let file = self.config().netrc.as_ref();
+        let parsed = file.map_or(Ok(Credentials::default()), Credentials::parse);
         let parsed = parsed.map_err(|error| FetchError::new(url, 0, ErrorKind::Config(error)))?;
         Ok(self.inner.credentials.get_or_init(|| parsed))
     }

@@ -49,6 +49,15 @@ pub enum Proxies {
     None,
 }
 
+/// A netrc file as it was read.
+#[derive(Clone)]
+pub struct NetrcFile {
+    /// Named in messages.
+    pub path: PathBuf,
+    /// Never shown.
+    pub text: String,
+}
+
 /// Settings of a [`Client`](crate::Client).
 #[derive(Clone)]
 pub struct ClientConfig {
@@ -70,8 +79,8 @@ pub struct ClientConfig {
     pub cert_file: Option<PathBuf>,
     /// Certificates to trust instead of the system's: a directory of PEM files (`SSL_CERT_DIR`).
     pub cert_dir: Option<PathBuf>,
-    /// The text of a netrc file.
-    pub netrc: Option<String>,
+    /// Where credentials are looked up that a URL does not carry.
+    pub netrc: Option<NetrcFile>,
     /// How to reach origins.
     pub proxies: Proxies,
     /// Where bodies go that cannot be stored; files there have no name.
@@ -120,13 +129,14 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Reads a netrc text. The error names a line, never its content.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let netrc = text.parse::<Netrc>().map_err(|error| {
+    /// Reads a netrc file. The error names a line, never its content.
+    pub(crate) fn parse(file: &NetrcFile) -> Result<Self, String> {
+        let netrc = file.text.parse::<Netrc>().map_err(|error| {
             // The parser's message may quote the offending token; only the line is told.
             let text = error.to_string();
             let line = text.rsplit_once("(line ").and_then(|(_, rest)| rest.strip_suffix(')'));
-            format!("netrc: cannot be read at line {}", line.unwrap_or("?"))
+            let (path, line) = (file.path.display(), line.unwrap_or("?"));
+            format!("the credentials in `{path}` cannot be read near line {line}")
         })?;
         Ok(Self(Some(netrc)))
     }
@@ -185,10 +195,14 @@ mod tests {
         }
     }
 
+    fn file(text: &str) -> NetrcFile {
+        NetrcFile { path: "/home/a/.netrc".into(), text: text.to_owned() }
+    }
+
     #[test]
     fn the_url_beats_netrc_and_netrc_goes_by_host() {
         let credentials =
-            Credentials::parse("machine h.org login a password b\n").expect("a netrc text");
+            Credentials::parse(&file("machine h.org login a password b\n")).expect("a netrc text");
         let of = |text: &str| {
             let value = credentials.authorization(&Url::parse(text).expect("a URL"));
             value.map(|value| value.to_str().expect("ASCII").to_owned())
@@ -200,8 +214,9 @@ mod tests {
 
     #[test]
     fn a_malformed_netrc_is_named_without_its_content() {
-        let error = Credentials::parse("machine h\nlogin a hunter2\n").expect_err("an error");
-        assert!(error.contains("line"), "{error}");
+        let file = file("machine h\nlogin a hunter2\n");
+        let error = Credentials::parse(&file).expect_err("an error");
+        assert!(error.contains("`/home/a/.netrc`") && error.contains("line"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

@@ -31,7 +31,7 @@ mod verify;
 
 pub use body::{Body, Response};
 pub use client::Client;
-pub use config::{ClientConfig, Clock, Proxies};
+pub use config::{ClientConfig, Clock, NetrcFile, Proxies};
 pub use error::{Cause, ErrorKind, FetchError};
 pub use formats::{describe, formats};
 pub use request::{Content, Event, Events, Fetched, NO_EVENTS, Request, Reuse};

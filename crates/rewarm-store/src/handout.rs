@@ -56,8 +56,9 @@ pub fn publish_copy(mut source: &File, target: &Path, mode: u32) -> io::Result<(
 /// Puts the content of `source` at `target` in the cheapest way, replacing what was there.
 ///
 /// Tries a reflink, then a hard link, then a copy; readers of `target` see the old file or the
-/// new one. A file of another user is not linked: that user could still change it. `mode` is subject to the umask; it is given to reflinks and copies, and added to the
-/// bits of the inode that a hard link shares.
+/// new one. A file of another user is not linked: that user could still change it. `mode` is subject
+/// to the umask; it is given to reflinks and copies, and added to the bits of the inode that a hard
+/// link shares.
 pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkKind> {
     let dir = dir_of(target);
     collect_once(dir);

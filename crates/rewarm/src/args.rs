@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use rewarm_store::Digest;
-use url::Url;
 
 use crate::ui::ColorChoice;
 
@@ -160,7 +159,8 @@ pub(crate) struct Check {
 pub(crate) struct Fetch {
     /// What to download
     #[arg(required = true, value_name = "URL", value_hint = ValueHint::Url)]
-    pub(crate) urls: Vec<Url>,
+    // Read later: what cannot be read may hold a password, and would be repeated here.
+    pub(crate) urls: Vec<String>,
     /// Write to this file, or with several URLs into this directory; `-` is standard output
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,

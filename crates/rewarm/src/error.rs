@@ -71,9 +71,11 @@ impl Failure {
         self.hint("free some space, for example with `rewarm cache prune --max-size 1GiB`, or name another place with `--cache-dir`")
     }
 
-    /// Whether the failure is only that nobody reads our output any more.
+    /// Whether the failure is only that nobody reads our output any more. A connection that broke
+    /// below another error is no such thing.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        self.io_kind() == Some(std::io::ErrorKind::BrokenPipe)
+        let error = self.error.downcast_ref::<std::io::Error>();
+        error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// What the system said, if it was asked.
@@ -123,14 +125,26 @@ impl From<std::io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Error, ErrorKind};
+    use std::io::{self, ErrorKind};
 
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the connection broke")]
+    struct Network(#[source] io::Error);
+
+    #[test]
+    fn only_our_own_output_may_break_quietly() {
+        let broken = || io::Error::from(ErrorKind::BrokenPipe);
+        assert!(Failure::from(broken()).is_broken_pipe());
+        assert!(!Failure::world(Network(broken())).is_broken_pipe());
+        assert!(!Failure::from(io::Error::other("full")).is_broken_pipe());
+    }
 
     #[test]
     fn room_is_hinted_at_only_where_it_is_missing() {
         let hints = |kind: ErrorKind| {
-            Failure::world(Error::new(kind, "cannot write `x`")).hint_at_space().hints().len()
+            Failure::world(io::Error::new(kind, "cannot write `x`")).hint_at_space().hints().len()
         };
         assert_eq!(hints(ErrorKind::StorageFull), 1);
         assert_eq!(hints(ErrorKind::QuotaExceeded), 1);

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rewarm_http::{ClientConfig, Content, ErrorKind, Event, FetchError, Fetched, Proxies, Request};
+use rewarm_http::{
+    ClientConfig, Content, ErrorKind, Event, FetchError, Fetched, NetrcFile, Proxies, Request,
+};
 
 use rewarm_store::Blob;
 
@@ -30,7 +32,10 @@ pub(crate) fn client_config(settings: &Settings, spill_dir: PathBuf) -> ClientCo
         offline: settings.offline,
         cert_file: caller.get("SSL_CERT_FILE").map(PathBuf::from),
         cert_dir: caller.get("SSL_CERT_DIR").map(PathBuf::from),
-        netrc: netrc.and_then(|path| std::fs::read_to_string(path).ok()),
+        netrc: netrc.and_then(|path| {
+            let text = std::fs::read_to_string(&path).ok()?;
+            Some(NetrcFile { path, text })
+        }),
         proxies: Proxies::Environment,
         ..ClientConfig::new(spill_dir)
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, COOKIE};
-use rewarm_http::{Client, Clock, ErrorKind, Event, NO_EVENTS, Request, Reuse, Url};
+use rewarm_http::{Client, Clock, ErrorKind, Event, NO_EVENTS, NetrcFile, Request, Reuse, Url};
 use rewarm_store::Store;
 use rewarm_testkit::server::{Reply, Server};
 
@@ -29,7 +29,8 @@ fn credentials_are_sent_but_written_nowhere() {
     });
     let cache = Cache::with(|config| {
         config.retries = 1;
-        config.netrc = Some(format!("machine 127.0.0.1 login bob password {SECRET}"));
+        let text = format!("machine 127.0.0.1 login bob password {SECRET}");
+        config.netrc = Some(NetrcFile { path: "netrc".into(), text });
     });
     let told = Mutex::new(String::new());
     let events = |event: Event<'_>| {

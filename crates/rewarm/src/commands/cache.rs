@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
-use rewarm_store::{Inventory, Limits, RecordInfo, Store, Verdict, VerifyItem};
+use rewarm_store::{Count, Inventory, Limits, RecordInfo, Store, StrayKind, Verdict, VerifyItem};
 use serde_json::json;
 
 use crate::args::{Cache, Filter, Prune};
-use crate::commands::{print, print_json};
+use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
 use crate::error::{Failure, Outcome};
 use crate::formats;
@@ -31,9 +32,9 @@ pub(crate) fn run(context: &Context, args: &Cache) -> Outcome {
 fn dir(context: &Context) -> Outcome {
     let path = &context.settings.cache_dir;
     if context.settings.json {
-        return print_json(&json!({ "directory": path }));
+        return print_json(&json!({ "directory": json_path(path) }));
     }
-    print(format!("{}\n", path.display()).as_bytes())
+    print(&[path.as_os_str().as_bytes(), b"\n"].concat())
 }
 
 fn inventory(context: &Context, store: &Store) -> Result<Inventory, Failure> {
@@ -49,6 +50,7 @@ fn unreadable(context: &Context, error: std::io::Error) -> Failure {
 fn info(context: &Context) -> Outcome {
     let found = inventory(context, context.store_to_read()?)?;
     let totals = found.totals();
+    let partial = partial_downloads(&found);
     if context.settings.json {
         let kinds: BTreeMap<_, _> = totals
             .iter()
@@ -67,10 +69,11 @@ fn info(context: &Context) -> Outcome {
             .map(|area| json!({ "name": area.name, "files": area.entries, "bytes": area.bytes }))
             .collect();
         return print_json(&json!({
-            "directory": context.settings.cache_dir,
+            "directory": json_path(&context.settings.cache_dir),
             "max_bytes": context.settings.max_size,
             "kinds": kinds,
             "other_formats": others,
+            "partial_downloads": { "entries": partial.entries, "bytes": partial.bytes },
         }));
     }
     let mut text = format!("{}\n", context.settings.cache_dir.display());
@@ -84,9 +87,23 @@ fn info(context: &Context) -> Outcome {
         text +=
             &format!("  {name:<20} {entries:>8}  {:>10}  another version's\n", size(area.bytes));
     }
+    if partial.entries > 0 {
+        let (name, entries, bytes) = ("partial downloads", partial.entries, partial.bytes);
+        text += &format!("  {name:<20} {entries:>8}  {:>10}  to be carried on\n", size(bytes));
+    }
     let bound = size(context.settings.max_size);
     text += &format!("  {:<20} {:>8}  {:>10}  of at most {bound}\n", "all", "", size(bytes));
     print(text.as_bytes())
+}
+
+/// What cut-off downloads left: each has a file with its data and one about it.
+fn partial_downloads(found: &Inventory) -> Count {
+    let mut count = Count::default();
+    for stray in found.strays.iter().filter(|stray| stray.kind == StrayKind::Partial) {
+        count.entries += u64::from(stray.path.extension().is_some_and(|end| end == "data"));
+        count.bytes += stray.bytes;
+    }
+    count
 }
 
 /// The records that a filter means, with what they are about.

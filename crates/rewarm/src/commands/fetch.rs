@@ -13,7 +13,7 @@ use rewarm_store::{LinkKind, Store};
 use serde_json::json;
 
 use crate::args::Fetch;
-use crate::commands::print_json;
+use crate::commands::{json_path, print_json};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::network;
@@ -31,30 +31,48 @@ pub(crate) fn run(context: &Context<'_>, args: &Fetch) -> Outcome {
             .hint("name a file with `-o PATH`"));
     }
     let mut results = Vec::new();
+    let mut failed: Option<Failure> = None;
     for (url, target) in plan(args)? {
-        let mut request = Request::get(url);
-        request.expected = args.hash;
-        let Some(target) = target else {
-            stream(context, &request, args.explain)?;
-            continue;
-        };
-        let fetched = fetch(context, &request)?;
-        let placed = place(context, &fetched, target)?;
-        report(context, args, &fetched, &placed);
-        results.push(describe(&fetched, &placed));
+        match one(context, args, url, target) {
+            Ok(result) => results.extend(result),
+            Err(failure) if failure.is_broken_pipe() => return Err(failure),
+            // The others are fetched all the same; the last failure is for the caller to tell.
+            Err(failure) => {
+                let earlier = failed.replace(failure);
+                earlier.iter().for_each(|earlier| context.ui.failure(earlier));
+            }
+        }
     }
     context.sweep_in_passing();
     if context.settings.json {
-        return print_json(&json!(results));
+        print_json(&json!(results))?;
     }
-    Ok(0)
+    failed.map_or(Ok(0), Err)
+}
+
+/// Fetches one body; says what came of it if it is not on standard output.
+fn one(
+    context: &Context<'_>,
+    args: &Fetch,
+    url: Url,
+    target: Option<PathBuf>,
+) -> Result<Option<serde_json::Value>, Failure> {
+    let mut request = Request::get(url);
+    request.expected = args.hash;
+    let Some(target) = target else {
+        return stream(context, &request, args.explain).map(|()| None);
+    };
+    let fetched = fetch(context, &request)?;
+    let placed = place(context, &fetched, target)?;
+    report(context, args, &fetched, &placed);
+    Ok(Some(describe(&fetched, &placed)))
 }
 
 /// What to fetch and where to put it; no file is to be written twice.
 fn plan(args: &Fetch) -> Result<Vec<(Url, Option<PathBuf>)>, Failure> {
     let mut planned: Vec<(Url, Option<PathBuf>)> = Vec::new();
     for url in &args.urls {
-        let url = Url::parse(url.as_str()).map_err(Failure::usage)?;
+        let url = parse(url)?;
         let target = target(&url, args)?;
         if let Some(path) = &target
             && let Some((other, _)) = planned.iter().find(|(_, to)| to.as_ref() == Some(path))
@@ -66,6 +84,20 @@ fn plan(args: &Fetch) -> Result<Vec<(Url, Option<PathBuf>)>, Failure> {
         planned.push((url, target));
     }
     Ok(planned)
+}
+
+/// What cannot be read is shown only where no part of it can be a secret.
+fn parse(text: &str) -> Result<Url, Failure> {
+    Url::parse(text).map_err(|error| {
+        let is_scheme = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let scheme = text.split(':').next().filter(is_scheme).unwrap_or_default();
+        let shown = match text.contains(['@', '?', '#']) {
+            true => format!("{scheme}:…"),
+            false => text.to_owned(),
+        };
+        Failure::usage(format!("cannot read the URL `{shown}`: {error}"))
+            .hint("a URL starts with `https://` or `http://`, then comes a host")
+    })
 }
 
 fn is_stdout(path: &Path) -> bool {
@@ -113,6 +145,7 @@ fn stream(
         if wants_explanation {
             context.ui.explain(&format!("`{}`: {}", request.url, response.explanation));
         }
+        response.expect_whole().map_err(network::failure)?;
         let mut stdout = io::stdout().lock();
         while let Some(bytes) = response.body.next().await.map_err(network::failure)? {
             stdout.write_all(&bytes).map_err(unwritable_stdout)?;
@@ -217,7 +250,7 @@ fn describe(fetched: &Fetched, placed: &Placed) -> serde_json::Value {
     json!({
         "url": fetched.url.to_string(),
         "status": fetched.status.as_u16(),
-        "path": placed.path,
+        "path": json_path(&placed.path),
         "sha256": blob.digest.to_string(),
         "bytes": blob.size,
         "reuse": reuse_word(&fetched.reuse),

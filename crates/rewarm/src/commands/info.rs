@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::args;
-use crate::commands::{print, print_json};
+use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
 use crate::environment::{self, Workspace};
 use crate::error::{Failure, Outcome};
@@ -24,13 +24,13 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     if context.settings.json {
         return print_json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "project": workspace.root,
+            "project": json_path(&workspace.root),
             "lock": lock,
-            "environment": workspace.prefix,
+            "environment": json_path(&workspace.prefix),
             "environment_state": state,
             "configuration": configuration,
             "index": index,
-            "cache": context.settings.cache_dir,
+            "cache": json_path(&context.settings.cache_dir),
             "offline": context.settings.offline,
         }));
     }

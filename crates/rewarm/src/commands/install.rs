@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::args::Install;
-use crate::commands::{print, print_json};
+use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
 use crate::environment::{self, Installed, Workspace};
 use crate::error::{Failure, Outcome};
@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Install) -> Outcome {
 fn as_json(workspace: &Workspace, installed: &Installed) -> serde_json::Value {
     let report = installed.report.as_ref();
     json!({
-        "environment": workspace.prefix,
+        "environment": json_path(&workspace.prefix),
         "installed": report.map_or(0, |report| report.installed),
         "removed": report.map_or(0, |report| report.removed),
         "kept": report.map(|report| report.kept),

@@ -10,6 +10,7 @@ mod run;
 mod shell_hook;
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::CommandFactory;
 
@@ -63,6 +64,11 @@ fn print(bytes: &[u8]) -> Outcome {
     stdout.write_all(bytes)?;
     stdout.flush()?;
     Ok(0)
+}
+
+/// A path as JSON can have it: what is no text in it is replaced.
+fn json_path(path: &Path) -> serde_json::Value {
+    path.to_string_lossy().into()
 }
 
 /// Writes a JSON value and a line end to standard output.

@@ -164,3 +164,16 @@ fn every_cache_command_has_its_results_as_json() {
     assert_eq!(json(&["cache", "purge", "--yes"], 0)["removed"]["blobs"]["entries"], 2);
     assert_eq!(json(&["cache", "remove", "one"], 1), serde_json::json!([]));
 }
+
+#[test]
+fn what_cut_off_downloads_left_is_counted() {
+    let sandbox = sandbox();
+    let server = Server::start(|_| Reply::generated(300_000).cut_after(200_000));
+    sandbox.run(["-q", "fetch", &server.url("/big")]).expect_code(3);
+    let text = sandbox.run(["cache", "info"]).expect_code(0).stdout;
+    assert!(text.contains("partial downloads"), "{text}");
+    let info = sandbox.run(["cache", "info", "--json"]).expect_code(0);
+    let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
+    assert_eq!(value["partial_downloads"]["entries"], 1, "{info}");
+    assert!(value["partial_downloads"]["bytes"].as_u64() >= Some(200_000), "{info}");
+}

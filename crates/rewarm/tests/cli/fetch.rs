@@ -1,5 +1,6 @@
-//! `rewarm fetch`: what is downloaded, what is reused, and how failures are told.
+//! `rewarm fetch`: what ends up where, where it came from, and what is said when it cannot be had.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use rewarm_testkit::server::{Gate, Reply, Server};
@@ -111,6 +112,12 @@ fn secrets_of_a_url_are_found_nowhere() {
     let output = sandbox.run(["-v", "fetch", &url, "--explain", "--json"]).expect_code(0);
     assert!(!output.stdout.contains("hunter2secret"), "{output}");
     assert!(!output.stderr.contains("hunter2secret"), "{output}");
+    for url in
+        ["http://user:hunter2secret@no host/a", "ftp://u:hunter2secret@h/", "a?hunter2secret"]
+    {
+        let output = sandbox.run(["-v", "fetch", url]).expect_code(2);
+        assert!(!output.stderr.contains("hunter2secret"), "{output}");
+    }
     let found = crate::support::tool(&sandbox, "grep", &["-r", "hunter2secret", "../cache"]);
     assert_eq!(found.code, Some(1), "{found}");
 }
@@ -159,4 +166,74 @@ fn a_full_standard_output_is_named() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("cannot write to standard output"), "{stderr}");
+}
+
+#[test]
+fn files_that_are_in_the_way_are_named() {
+    let sandbox = sandbox();
+    let server = Server::start(|_| Reply::ok("hello").header("cache-control", "no-store"));
+    let url = server.url("/a");
+    let mut unspilled = sandbox.command(["fetch", &url]);
+    let output = sandbox.output(unspilled.env("TMPDIR", "/nowhere")).expect_code(3);
+    assert!(output.stderr.contains("cannot write in `/nowhere`: "), "{output}");
+    std::fs::write(sandbox.home().join(".netrc"), "machine h\nlogin a hunter2secret\n")
+        .expect("writable");
+    let output = sandbox.run(["fetch", &url]).expect_code(2);
+    assert!(output.stderr.contains("`[HOME]/.netrc` cannot be read near line "), "{output}");
+    assert!(!output.stderr.contains("hunter2secret"), "{output}");
+}
+
+#[test]
+fn what_is_not_the_file_is_an_error_wherever_it_should_go() {
+    let sandbox = sandbox();
+    let server = Server::start(|seen| match &*seen.path {
+        "/part" => Reply::status(206, "he").header("content-range", "bytes 0-1/5"),
+        _ => Reply::status(404, "no such file"),
+    });
+    for (path, code) in [("/part", "206"), ("/gone", "404")] {
+        let url = server.url(path);
+        for args in [vec!["-o", "-"], vec!["-o", "-", "--hash", HELLO], vec!["-o", "file"]] {
+            let output = sandbox.run(["fetch", &url].iter().chain(&args)).expect_code(3);
+            assert_eq!(output.stdout, "");
+            assert!(output.stderr.contains(code), "{output}");
+        }
+        assert!(!sandbox.project().join("file").exists());
+    }
+}
+
+#[test]
+fn names_that_are_no_text_are_no_bug() {
+    let (sandbox, server) = (sandbox(), hello());
+    let name = |text: &[u8]| std::ffi::OsString::from(std::ffi::OsStr::from_bytes(text));
+    let cache = sandbox.project().join(name(b"cache-\xff"));
+    let run = |args: &[&std::ffi::OsStr]| {
+        sandbox.output(sandbox.command(args).env("REWARM_CACHE_DIR", &cache)).expect_code(0)
+    };
+    let (url, file) = (server.url("/a"), name(b"file-\xff"));
+    run(&["--json".as_ref(), "fetch".as_ref(), url.as_ref(), "-o".as_ref(), &file]);
+    let text = std::fs::read_to_string(sandbox.project().join(file)).expect("text");
+    assert_eq!(text, "hello");
+    for args in [["cache", "dir"], ["cache", "info"], ["cache", "list"], ["info", "-v"]] {
+        run(&["--json".as_ref(), args[0].as_ref(), args[1].as_ref()]);
+    }
+    let mut dir = sandbox.command(["cache", "dir"]);
+    let output = dir.env("REWARM_CACHE_DIR", &cache).output().expect("it starts");
+    assert_eq!(output.stdout.trim_ascii_end(), cache.as_os_str().as_bytes());
+}
+
+#[test]
+fn one_url_that_fails_does_not_cost_the_others() {
+    let sandbox = sandbox();
+    let server = Server::start(|seen| match &*seen.path {
+        "/a" | "/d" => Reply::ok("hello"),
+        _ => Reply::status(404, "no such file"),
+    });
+    let urls = ["/a", "/b", "/c", "/d"].map(|path| server.url(path));
+    let output = sandbox.run(["--json", "fetch"].into_iter().chain(urls.iter().map(|u| &**u)));
+    let output = output.expect_code(3);
+    assert_eq!(output.stderr.matches("error: ").count(), 2, "{output}");
+    let value: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let paths: Vec<_> = value.as_array().expect("a list").iter().map(|one| &one["path"]).collect();
+    assert_eq!(paths, ["a", "d"]);
+    assert!(sandbox.project().join("d").exists());
 }

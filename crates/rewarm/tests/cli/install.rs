@@ -1,4 +1,4 @@
-//! `rewarm install`: plans, repairs, and packages that are not what they should be.
+//! `rewarm install`: environments that are made, kept, repaired, and what is refused.
 
 use rewarm_testkit::packages::{Fault, Package, pylock};
 
