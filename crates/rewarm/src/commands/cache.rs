@@ -59,7 +59,7 @@ fn info(context: &Context) -> Outcome {
             .map(|area| json!({ "name": area.name, "files": area.entries, "bytes": area.bytes }))
             .collect();
         return print_json(&json!({
-            "directory": context.settings.cache_dir,
+            "directory": context.settings.cache_dir.to_string_lossy(),
             "max_bytes": context.settings.max_size,
             "kinds": kinds,
             "other_formats": others,

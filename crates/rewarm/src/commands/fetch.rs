@@ -165,7 +165,7 @@ fn describe(fetched: &Fetched, placed: &Placed) -> serde_json::Value {
     json!({
         "url": fetched.url.to_string(),
         "status": fetched.status.as_u16(),
-        "path": placed.path,
+        "path": placed.path.to_string_lossy(),
         "sha256": blob.digest.to_string(),
         "bytes": blob.size,
         "reuse": reuse_word(&fetched.reuse),

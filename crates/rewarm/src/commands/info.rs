@@ -24,13 +24,13 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     if context.settings.json {
         return print_json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "project": workspace.root,
+            "project": workspace.root.to_string_lossy(),
             "lock": lock,
-            "environment": workspace.prefix,
+            "environment": workspace.prefix.to_string_lossy(),
             "environment_state": state,
             "configuration": configuration,
             "index": index,
-            "cache": context.settings.cache_dir,
+            "cache": context.settings.cache_dir.to_string_lossy(),
             "offline": context.settings.offline,
         }));
     }

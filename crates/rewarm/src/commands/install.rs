@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Install) -> Outcome {
 fn as_json(workspace: &Workspace, installed: &Installed) -> serde_json::Value {
     let report = installed.report.as_ref();
     json!({
-        "environment": workspace.prefix,
+        "environment": workspace.prefix.to_string_lossy(),
         "installed": report.map_or(0, |report| report.installed),
         "removed": report.map_or(0, |report| report.removed),
         "kept": report.map(|report| report.kept),

@@ -24,6 +24,21 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
+fn a_project_whose_path_is_not_utf8_can_be_described() {
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = sandbox();
+    let odd = sandbox.project().join(std::ffi::OsStr::from_bytes(b"odd \xff"));
+    std::fs::create_dir(&odd).expect("a directory can be made");
+    for args in [&["info"][..], &["info", "--json"]] {
+        let output = sandbox.output(sandbox.command(args).current_dir(&odd)).expect_code(0);
+        assert!(output.stdout.contains("odd \u{fffd}"), "{output}");
+    }
+    let mut counted = sandbox.command(["cache", "info", "--json"]);
+    let output = sandbox.output(counted.env("REWARM_CACHE_DIR", odd.join("cache"))).expect_code(0);
+    assert!(output.stdout.contains("odd \u{fffd}"), "{output}");
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let sandbox = sandbox();
     let output = sandbox.run(["-C", "nowhere", "info"]).expect_code(2);
