@@ -39,6 +39,16 @@ fn a_project_whose_path_is_not_utf8_can_be_described() {
 }
 
 #[test]
+fn below_an_environment_without_a_project_the_mend_is_named() {
+    let sandbox = sandbox();
+    sandbox.write(".venv/pyvenv.cfg", "");
+    sandbox.write("src/a.py", "");
+    let mut below = sandbox.command(["check"]);
+    let output = sandbox.output(below.current_dir(sandbox.project().join("src"))).expect_code(2);
+    assert!(output.stderr.contains("hint: `[PROJECT]` has one: say `-C [PROJECT]`"), "{output}");
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let sandbox = sandbox();
     let output = sandbox.run(["-C", "nowhere", "info"]).expect_code(2);
