@@ -12,7 +12,7 @@
 //! # fn fetch(store: &Store, file: &RemoteFile) -> Result<Digest, Error> { Err("".into()) }
 //! # fn fetch_page(name: &str, accept: &str) -> Result<(url::Url, Vec<u8>), Error> { Err("".into()) }
 //! # fn run(store: Store, path: Vec<std::path::PathBuf>, now: std::time::SystemTime) -> Result<(), Error> {
-//! let project = Project::find(Path::new("/work/demo/src")).ok_or("no project here")?;
+//! let project = Project::find(Path::new("/home/me/demo/src")).ok_or("no project here")?;
 //! let options = Options { path, ..Options::default() };
 //! let preparation = match check(&project, &store, &options, now)? {
 //!     Status::UpToDate(_) => return Ok(()),

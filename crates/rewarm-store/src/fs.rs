@@ -113,17 +113,31 @@ impl Modes {
     }
 }
 
+/// How often something is made anew that others remove at the same time. Some file systems answer
+/// "not found" whenever a file is to be made, so this must end.
+const TRIES: usize = 64;
+
+/// Makes something in `dir`, and the directory if it is missing: again if somebody removes it in
+/// between.
+fn make_in<T>(dir: &Path, modes: Modes, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create_dirs(dir, modes)?,
+            other => return other,
+        }
+    }
+    make()
+}
+
 /// Creates `dir` and those of its parents that are missing.
 pub(crate) fn create_dirs(dir: &Path, modes: Modes) -> io::Result<()> {
-    match DirBuilder::new().mode(modes.dir & 0o777).create(dir) {
+    let create = || DirBuilder::new().mode(modes.dir & 0o777).create(dir);
+    let created = match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => make_in(parent, modes, create),
+        None => create(),
+    };
+    match created {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => {
-                create_dirs(parent, modes)?;
-                create_dirs(dir, modes)
-            }
-            _ => Err(error),
-        },
         Ok(()) if modes.shared => fs::set_permissions(dir, Permissions::from_mode(modes.dir)),
         other => other,
     }
@@ -133,21 +147,21 @@ pub(crate) fn create_dirs(dir: &Path, modes: Modes) -> io::Result<()> {
 pub(crate) fn open_lock_file(path: &Path, modes: Modes) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(modes.file);
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut tries = 0;
     loop {
         match options.open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        match (options.clone().create_new(true).open(path), path.parent()) {
-            (Ok(file), _) => {
+        tries += 1;
+        match make_in(dir, modes, || options.clone().create_new(true).open(path)) {
+            Ok(file) => {
                 modes.apply_to_file(&file)?;
                 return Ok(file);
             }
-            (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
-                create_dirs(parent, modes)?;
-            }
-            (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            (Err(error), _) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -197,12 +211,8 @@ impl TempFile {
             let path = dir.join(unique_name());
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true).mode(modes.file);
-            let file = match options.open(&path) {
+            let file = match make_in(dir, modes, || options.open(&path)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    create_dirs(dir, modes)?;
-                    continue;
-                }
                 other => other?,
             };
             let temp = Self { file, path, published: false };

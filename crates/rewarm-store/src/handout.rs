@@ -56,14 +56,19 @@ pub fn publish_copy(mut source: &File, target: &Path, mode: u32) -> io::Result<(
 /// Puts the content of `source` at `target` in the cheapest way, replacing what was there.
 ///
 /// Tries a reflink, then a hard link, then a copy; readers of `target` see the old file or the
-/// new one. `mode` is subject to the umask; it is given to reflinks and copies, and added to the
+/// new one. A file of another user is not linked: that user could still change it. `mode` is subject to the umask; it is given to reflinks and copies, and added to the
 /// bits of the inode that a hard link shares.
 pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkKind> {
     let dir = dir_of(target);
     collect_once(dir);
     let metadata = fs::metadata(source)?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
     let is_mode_given = mode & 0o777 & !metadata.mode() == 0;
-    if is_mode_given && refuses_reflinks(metadata.dev()) && hard_link(source, target).is_ok() {
+    if is_ours
+        && is_mode_given
+        && refuses_reflinks(metadata.dev())
+        && hard_link(source, target).is_ok()
+    {
         return Ok(LinkKind::Hardlink);
     }
     let modes = Modes::outside(mode);
@@ -78,7 +83,7 @@ pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkK
         Err(_) => {}
     }
     let effective = temp.file.metadata()?.mode();
-    if widen_mode(&input, effective).is_ok() && hard_link(source, target).is_ok() {
+    if is_ours && widen_mode(&input, effective).is_ok() && hard_link(source, target).is_ok() {
         return Ok(LinkKind::Hardlink);
     }
     io::copy(&mut input, &mut temp.file)?;

@@ -73,6 +73,16 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens the store at `root`, which need not be writable, to look through it. Creates nothing.
+    /// Entries count whoever made them, as they do in a store [below](Self::over).
+    pub fn open_to_read(root: &Path) -> Result<Self, OpenError> {
+        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
+        fs::read_dir(root).map_err(io_error)?;
+        let metadata = fs::metadata(root).map_err(io_error)?;
+        let modes = Modes { shared: true, ..Modes::of_root(&metadata) };
+        Ok(Self::at(root, None, modes))
+    }
+
     /// A handle that checks and creates nothing: for lookups on a hot path.
     pub fn for_lookup(root: &Path) -> Self {
         Self::at(root, None, Modes::PRIVATE)
@@ -169,7 +179,7 @@ impl Store {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 let path = layout::sharded(self.root(), layout::BLOBS, digest);
-                remove_if_named(reader.file(), &path)?;
+                remove_if_named(reader.file(), &path).map_err(undroppable)?;
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -321,6 +331,11 @@ pub(crate) struct RecordFile {
     pub(crate) file: File,
     pub(crate) bytes: Vec<u8>,
     modified: SystemTime,
+}
+
+/// What was found damaged stays where it is.
+pub(crate) fn undroppable(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("damaged, and cannot be dropped: {error}"))
 }
 
 /// Whether a record's last use need not be noted again.

@@ -17,7 +17,7 @@ use crate::gc::Count;
 use crate::inventory::{BlobInfo, RecordInfo, Stray, StrayKind, TreeInfo, list};
 use crate::layout;
 use crate::record::{Envelope, Format};
-use crate::store::{Store, read_file};
+use crate::store::{Store, read_file, undroppable};
 use crate::tree::{Manifest, TreeFile, hash};
 
 /// Something that can be verified.
@@ -136,7 +136,7 @@ impl Store {
             Some(found) if (found.kind, found.version, found.key) == place => Ok(Verdict::Sound),
             // What another process put there meanwhile is not what was read.
             _ if !is_named(&record.file, &path)? => Ok(Verdict::Gone),
-            _ => self.remove_record(&area, key).map(|()| Verdict::Damaged),
+            _ => self.remove_record(&area, key).map(|()| Verdict::Damaged).map_err(undroppable),
         }
     }
 
@@ -147,7 +147,8 @@ impl Store {
         }
         // Whoever holds the lock is about to replace the tree. Once it is ours, nobody is: look
         // again at what is there now.
-        let Some(_lock) = self.try_lock("tree", source)? else { return Ok(Verdict::Gone) };
+        let lock = self.try_lock("tree", source).map_err(undroppable)?;
+        let Some(_lock) = lock else { return Ok(Verdict::Gone) };
         let verdict = self.rehash_tree(source)?;
         if verdict == Verdict::Damaged
             && let Some(dir) = self.detach_tree(source)?

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rewarm_http::{Client, Clock};
-use rewarm_store::{Limits, Store};
+use rewarm_store::{Limits, OpenError, Store};
 
 use crate::error::Failure;
 use crate::settings::Settings;
@@ -33,6 +33,11 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
+fn unusable(error: OpenError) -> Failure {
+    Failure::world(error)
+        .hint("run it as the owner of that directory, or name another with `--cache-dir`")
+}
+
 impl<'a> Context<'a> {
     pub(crate) fn new(settings: Settings, ui: &'a Ui) -> Self {
         Self {
@@ -52,18 +57,32 @@ impl<'a> Context<'a> {
         }
         let store = match Store::open(&self.settings.cache_dir) {
             Ok(store) => store,
-            Err(error) => self.temporary_store(&error)?,
+            Err(error) => self.temporary_store(error)?,
         };
         Ok(self.store.get_or_init(|| store))
     }
 
-    fn temporary_store(&self, error: &rewarm_store::OpenError) -> Result<Store, Failure> {
+    /// The store, to change what is in it: never a temporary one.
+    pub(crate) fn store_itself(&self) -> Result<&Store, Failure> {
+        let store = Store::open(&self.settings.cache_dir).map_err(unusable)?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The store, to look through it, also where it cannot be written.
+    pub(crate) fn store_to_read(&self) -> Result<&Store, Failure> {
+        let path = &self.settings.cache_dir;
+        let store = Store::open(path).or_else(|e| Store::open_to_read(path).map_err(|_| e));
+        let store = store.map_err(unusable)?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    fn temporary_store(&self, error: OpenError) -> Result<Store, Failure> {
         let scratch = tempfile::Builder::new().prefix("rewarm-").tempdir();
         let scratch = scratch.map_err(|source| {
             Failure::world(source)
                 .hint("set `TMPDIR` to a directory that can be written, or `--cache-dir`")
         })?;
-        let failure = Failure::world(std::io::Error::other(error.to_string()));
+        let failure = Failure::world(error);
         self.ui.warn(&format!("{failure}; nothing will be kept for the next time"));
         let store = Store::over(scratch.path(), &self.settings.cache_dir);
         let store = store.map_err(Failure::world)?;

@@ -267,11 +267,11 @@ mod tests {
     #[test]
     fn a_cache_dir_follows_the_base_directory_specification() {
         let caller = |pairs: &[(&str, &str)]| Caller {
-            cwd: "/work".into(),
+            cwd: "/home/me".into(),
             variables: pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
         };
         let dir = |pairs: &[(&str, &str)]| caller(pairs).cache_dir();
-        assert_eq!(dir(&[("REWARM_CACHE_DIR", "c")]), Some("/work/c".into()));
+        assert_eq!(dir(&[("REWARM_CACHE_DIR", "c")]), Some("/home/me/c".into()));
         assert_eq!(dir(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("/x/rewarm".into()));
         // A relative value is to be ignored.
         let home = [("XDG_CACHE_HOME", "x"), ("HOME", "/h")];

@@ -13,17 +13,18 @@ use crate::steps::{self, Result, root};
 
 const SPHINX: &str = "sphinx==8.1.3";
 
-/// What Sphinx's own lint extra installs beside mypy, in the parts that mypy sees.
-const REQUIREMENTS: [&str; 9] = [
+/// The parts of Sphinx's own `lint` extra that mypy sees, and a present mypy.
+const REQUIREMENTS: [&str; 10] = [
     "mypy==2.4.1",
     "sphinx==8.1.3",
-    "types-colorama",
-    "types-defusedxml",
-    "types-docutils",
-    "types-Pygments",
-    "types-requests",
-    "tomli",
-    "pytest",
+    "types-colorama==0.4.15.20240311",
+    "types-defusedxml==0.7.0.20240218",
+    "types-docutils==0.21.0.20241005",
+    "types-Pillow==10.2.0.20240822",
+    "types-Pygments==2.18.0.20240506",
+    "types-requests==2.32.0.20240914",
+    "types-urllib3==1.26.25.14",
+    "pytest>=6.0",
 ];
 
 pub(crate) fn run(bench: &Bench) -> Result<Table> {
@@ -67,7 +68,11 @@ impl Sphinx {
         let home = tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}"))?;
         let kept = root().join("target/bench");
         let venv = kept.join("sphinx-venv");
-        if !venv.join("bin/mypy").exists() {
+        let stamp = venv.join("requirements.txt");
+        let wanted = REQUIREMENTS.join("\n");
+        if std::fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted) {
+            println!("using the environment at {}", venv.display());
+        } else {
             steps::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
             steps::run(
                 Command::new(bench.tools.join("bin/uv"))

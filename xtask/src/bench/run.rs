@@ -94,9 +94,6 @@ fn system_calls(command: &Command, dir: &Path) -> Option<u64> {
     traced.status().ok()?;
     let text = std::fs::read_to_string(report.path()).ok()?;
     let total = text.lines().rfind(|line| line.trim_end().ends_with("total"))?;
-    // `% time, seconds, usecs/call, calls, errors, "total"`; a column may be empty.
-    total
-        .split_whitespace()
-        .filter(|word| !word.contains('.'))
-        .find_map(|word| word.parse().ok().filter(|calls| *calls > 9))
+    // `% time, seconds, usecs/call, calls, errors, "total"`.
+    total.split_whitespace().nth(3)?.parse().ok()
 }

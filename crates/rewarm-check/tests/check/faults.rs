@@ -143,7 +143,9 @@ fn flip_everything(directory: &Path) {
         } else if path.to_string_lossy().contains("-v1/") {
             let mut bytes = fs::read(&path).expect("entry");
             let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 1;
+            }
             fs::write(&path, bytes).expect("entry");
         }
     }

@@ -15,9 +15,6 @@ use std::time::SystemTime;
 use rewarm_check::{CheckError, Report, Request, Reuse};
 use rewarm_store::Store;
 
-const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rewarm-testkit/data/tools.txt");
-const VENV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv");
-
 /// Runs a command to its end and insists on success.
 pub(crate) fn must(command: &mut Command) -> Output {
     let output = command.output().expect("the command starts");
@@ -33,38 +30,7 @@ pub(crate) fn must(command: &mut Command) -> Output {
 /// The shared environment with mypy.
 pub(crate) fn venv() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        #[expect(clippy::disallowed_methods, reason = "tests are told where their tools are")]
-        let given = std::env::var_os("REWARM_TEST_VENV");
-        if let Some(given) = given {
-            return fs::canonicalize(given).expect("the environment in REWARM_TEST_VENV");
-        }
-        let venv = PathBuf::from(VENV);
-        let parent = venv.parent().expect("a directory to put the environment in");
-        fs::create_dir_all(parent).expect("target directory");
-        // Test processes that start at once make it once.
-        let lock = fs::File::create(parent.join("test-venv.lock")).expect("lock file");
-        lock.lock().expect("lock");
-        let done = venv.join("tools.txt");
-        let wanted = fs::read(TOOLS).expect("list of tools");
-        if fs::read(&done).ok().as_deref() != Some(&wanted) {
-            let _ = fs::remove_dir_all(&venv);
-            must(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-            must(Command::new(venv.join("bin/python")).args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--only-binary=:all:",
-                "--require-hashes",
-                "-r",
-                TOOLS,
-            ]));
-            fs::write(&done, wanted).expect("mark of completion");
-        }
-        fs::canonicalize(venv).expect("environment")
-    })
+    MADE.get_or_init(rewarm_testkit::tools::environment)
 }
 
 /// Directory, environment, store and variables of one test.

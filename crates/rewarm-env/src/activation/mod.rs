@@ -2,7 +2,7 @@
 //!
 //! [`activate`] computes what an environment does to its caller's variables (a [`Delta`]) together
 //! with everything that this was computed from (its [inputs](Input)). [`save`] keeps it in the
-//! store, [`lookup`] gets it back if all inputs still hold. The crate's user runs commands; this
+//! store, [`lookup()`] gets it back if all inputs still hold. The crate's user runs commands; this
 //! module starts none, reads no clock and no environment of its own, and parses no configuration.
 //!
 //! What decides over an activation has to be looked at through [`Observed`] *before* it is used:

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rewarm_store::{CommitError, Digest, OpenError, Store};
 
-use crate::support::{NextNote, Note, leftovers, note, put, store};
+use crate::support::{NextNote, Note, leftovers, note, put, store, walk};
 
 fn read_all(store: &Store, digest: &Digest) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -176,4 +176,23 @@ fn record_dropped_or_damaged_above_does_not_come_back_from_below() {
     fs::write(upper.record_path::<Note>(&key), b"damaged").unwrap();
     assert_eq!(upper.read::<Note>(&key), None);
     assert_eq!(upper.read::<Note>(&key), None, "also once the damaged one was dropped");
+}
+
+#[test]
+fn store_opened_to_read_shows_what_is_there_and_makes_nothing() {
+    let (dir, store) = store();
+    let key = Digest::of("key");
+    store.write(&key, &note("kept", &[])).unwrap();
+    // Where files can be given away, also what somebody else made.
+    for path in [store.root(), &store.record_path::<Note>(&key)] {
+        let _ = std::os::unix::fs::chown(path, Some(12345), None);
+    }
+    let before = walk(store.root());
+    let reader = Store::open_to_read(store.root()).unwrap();
+    assert_eq!(reader.read::<Note>(&key), Some(note("kept", &[])));
+    assert_eq!(reader.inventory(&[]).unwrap().records.len(), 1);
+    assert_eq!(walk(store.root()), before);
+    let missing = dir.path().join("missing");
+    assert!(matches!(Store::open_to_read(&missing), Err(OpenError::Io { .. })));
+    assert!(!missing.exists());
 }

@@ -240,3 +240,24 @@ fn write_slot(store: &Store) -> io::Result<()> {
     fs::write(private.path().join("a"), "a".repeat(9000))?;
     private.publish()
 }
+
+/// The process file system answers "not found" whenever a file is to be made in it.
+#[test]
+#[cfg(target_os = "linux")]
+fn where_nothing_can_be_made_is_an_error_at_once() {
+    let nowhere = Path::new("/proc/rewarm/cache");
+    assert!(matches!(Store::open(nowhere), Err(OpenError::Io { .. })));
+    for target in ["/proc/target", "/proc/rewarm/target"] {
+        rewarm_store::publish_file(Path::new(target), b"text", 0o644).expect_err(target);
+    }
+}
+
+#[test]
+fn a_lock_whose_name_leads_nowhere_is_an_error_at_once() {
+    let (_dir, store) = store();
+    let key = Digest::of(b"key");
+    let lock = store.root().join("locks").join(format!("test-{key}"));
+    fs::create_dir_all(lock.parent().expect("it has one")).unwrap();
+    std::os::unix::fs::symlink("nowhere", lock).unwrap();
+    store.lock("test", &key).expect_err("no file to lock");
+}

@@ -85,3 +85,21 @@ fn names(dir: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+#[test]
+fn a_file_of_another_user_is_not_linked() {
+    let (dir, store) = store();
+    let digest = put(&store, b"theirs");
+    let path = store.blob_path(&digest).unwrap();
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() {
+        return eprintln!("skipped: files cannot be given away");
+    }
+    let target = dir.path().join("target");
+    // Twice: what the first call learned of the file system must not matter.
+    for _ in 0..2 {
+        let kind = store.place_blob(&digest, &target, 0o600).unwrap();
+        assert_ne!(kind, LinkKind::Hardlink);
+        assert_eq!(fs::read(&target).unwrap(), b"theirs");
+        assert_ne!(fs::metadata(&target).unwrap().uid(), 65_534);
+    }
+}

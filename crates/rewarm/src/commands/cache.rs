@@ -1,6 +1,6 @@
 //! `rewarm cache`: look at what is kept, and remove some of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ use crate::ui::size;
 
 pub(crate) fn run(context: &Context, args: &Cache) -> Outcome {
     match args {
-        Cache::Dir => print(format!("{}\n", context.settings.cache_dir.display()).as_bytes()),
+        Cache::Dir => dir(context),
         Cache::Info => info(context),
         Cache::List(filter) => list(context, filter),
         Cache::Remove(filter) => remove(context, filter),
@@ -28,8 +28,16 @@ pub(crate) fn run(context: &Context, args: &Cache) -> Outcome {
     }
 }
 
-fn inventory(context: &Context) -> Result<Inventory, Failure> {
-    let found = context.store()?.inventory(&formats::known());
+fn dir(context: &Context) -> Outcome {
+    let path = &context.settings.cache_dir;
+    if context.settings.json {
+        return print_json(&json!({ "directory": path }));
+    }
+    print(format!("{}\n", path.display()).as_bytes())
+}
+
+fn inventory(context: &Context, store: &Store) -> Result<Inventory, Failure> {
+    let found = store.inventory(&formats::known());
     found.map_err(|error| unreadable(context, error))
 }
 
@@ -39,7 +47,7 @@ fn unreadable(context: &Context, error: std::io::Error) -> Failure {
 }
 
 fn info(context: &Context) -> Outcome {
-    let found = inventory(context)?;
+    let found = inventory(context, context.store_to_read()?)?;
     let totals = found.totals();
     if context.settings.json {
         let kinds: BTreeMap<_, _> = totals
@@ -117,8 +125,9 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 fn list(context: &Context, filter: &Filter) -> Outcome {
-    let found = inventory(context)?;
-    let entries = matching(context.store()?, &found, filter);
+    let store = context.store_to_read()?;
+    let found = inventory(context, store)?;
+    let entries = matching(store, &found, filter);
     if context.settings.json {
         let entries: Vec<_> = entries
             .iter()
@@ -154,14 +163,20 @@ fn remove(context: &Context, filter: &Filter) -> Outcome {
         return Err(Failure::usage("nothing was named to remove")
             .hint("give a pattern or `--kind`; `rewarm cache purge` removes everything"));
     }
-    let found = inventory(context)?;
-    let store = context.store()?;
+    let store = context.store_itself()?;
+    let found = inventory(context, store)?;
     let entries = matching(store, &found, filter);
     for (record, name) in &entries {
         store.remove_listed(record).map_err(|error| unreadable(context, error))?;
         context.ui.detail(&format!("removed {} {name}", record.kind));
     }
     context.ui.note(&format!("removed {}", entry_count(entries.len() as u64)));
+    if context.settings.json {
+        let removed = entries.iter().map(|(record, name)| {
+            json!({ "kind": record.kind, "key": record.key.to_string(), "name": name })
+        });
+        print_json(&removed.collect())?;
+    }
     Ok(u8::from(entries.is_empty()))
 }
 
@@ -173,10 +188,19 @@ fn prune(context: &Context, args: &Prune) -> Outcome {
     if let Some(text) = &args.max_age {
         limits.max_age = Some(settings::age("--max-age", text).map_err(Failure::usage)?);
     }
-    let store = context.store()?;
     if args.dry_run {
-        let plan = store.gc_plan(&formats::known(), &limits, now());
+        let plan = context.store_to_read()?.gc_plan(&formats::known(), &limits, now());
         let plan = plan.map_err(|error| unreadable(context, error))?;
+        if context.settings.json {
+            let totals = plan.totals();
+            let removed = totals.iter().map(|((kind, reason), count)| {
+                let (entries, bytes) = (count.entries, count.bytes);
+                let reason = reason.to_string();
+                json!({ "kind": kind, "reason": reason, "entries": entries, "bytes": bytes })
+            });
+            let removed: Vec<_> = removed.collect();
+            return print_json(&json!({ "would_remove": removed, "kept_bytes": plan.kept_bytes }));
+        }
         let mut text = String::new();
         for ((kind, reason), count) in plan.totals() {
             text +=
@@ -191,7 +215,7 @@ fn prune(context: &Context, args: &Prune) -> Outcome {
 fn sweep(context: &Context, limits: &Limits) -> Outcome {
     let report = {
         let _spinner = context.ui.spinner("sweeping");
-        let swept = context.store()?.sweep(&formats::known(), limits, now());
+        let swept = context.store_itself()?.sweep(&formats::known(), limits, now());
         swept.map_err(|error| unreadable(context, error))?
     };
     for (kind, count) in &report.removed {
@@ -202,6 +226,13 @@ fn sweep(context: &Context, limits: &Limits) -> Outcome {
     context.ui.note(&format!("removed {what}, {}", size(total.bytes)));
     if report.spared.entries > 0 {
         context.ui.note(&format!("left {} in use", entry_count(report.spared.entries)));
+    }
+    if context.settings.json {
+        let removed = report.removed.iter().map(|(kind, count)| {
+            (kind.to_string(), json!({ "entries": count.entries, "bytes": count.bytes }))
+        });
+        let removed: BTreeMap<_, _> = removed.collect();
+        print_json(&json!({ "removed": removed, "in_use": report.spared.entries }))?;
     }
     match report.failed.into_iter().next() {
         None => Ok(0),
@@ -234,29 +265,42 @@ fn confirmed(context: &Context) -> Result<bool, Failure> {
 }
 
 fn verify(context: &Context) -> Outcome {
-    let store = context.store()?;
+    let store = context.store_to_read()?;
     let items =
         store.verify_items(&formats::known()).map_err(|error| unreadable(context, error))?;
     let bar = context.ui.count("verifying", items.len());
-    let mut damaged: Vec<String> = items
+    let results: Vec<_> = items
         .par_iter()
-        .filter_map(|item| {
-            let sound = store.verify_item(item);
+        .map(|item| {
+            let verdict = store.verify_item(item);
             bar.advance(1);
-            match sound {
-                Ok(Verdict::Sound | Verdict::Gone) => None,
-                Ok(Verdict::Damaged) => Some(item_text(item)),
-                Err(error) => Some(format!("{}: {error}", item_text(item))),
-            }
+            (item_text(item), verdict)
         })
         .collect();
     drop(bar);
-    damaged.sort();
-    let text: String = damaged.iter().map(|item| format!("{item}\n")).collect();
-    print(text.as_bytes())?;
+    let (mut damaged, mut failed) = (BTreeSet::new(), BTreeMap::new());
+    for (item, verdict) in results {
+        match verdict {
+            Ok(Verdict::Sound | Verdict::Gone) => {}
+            Ok(Verdict::Damaged) => drop(damaged.insert(item)),
+            Err(error) => drop(failed.insert(item, error.to_string())),
+        }
+    }
+    if context.settings.json {
+        let (checked, dropped) = (items.len(), &damaged);
+        print_json(&json!({ "verified": checked, "dropped": dropped, "failed": failed }))?;
+    } else {
+        let mut text: String = damaged.iter().map(|item| format!("{item}\n")).collect();
+        failed.iter().for_each(|(item, error)| text += &format!("{item}: {error}\n"));
+        print(text.as_bytes())?;
+    }
     let checked = entry_count(items.len() as u64);
-    context.ui.note(&format!("verified {checked}, dropped {} damaged", damaged.len()));
-    Ok(u8::from(!damaged.is_empty()))
+    let mut summary = format!("verified {checked}, dropped {} damaged", damaged.len());
+    if !failed.is_empty() {
+        summary += &format!(", failed on {}", failed.len());
+    }
+    context.ui.note(&summary);
+    Ok(u8::from(!damaged.is_empty() || !failed.is_empty()))
 }
 
 fn item_text(item: &VerifyItem) -> String {

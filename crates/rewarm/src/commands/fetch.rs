@@ -4,11 +4,12 @@
 //! standard output it is streamed while it arrives, and a body that turns out wrong at its end is a
 //! failure even though its bytes were seen.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
 
-use rewarm_http::{Content, Event, Fetched, Request, Reuse};
-use rewarm_store::LinkKind;
+use rewarm_http::{Content, Event, Fetched, Request, Reuse, Url};
+use rewarm_store::{LinkKind, Store};
 use serde_json::json;
 
 use crate::args::Fetch;
@@ -25,11 +26,13 @@ pub(crate) fn run(context: &Context<'_>, args: &Fetch) -> Outcome {
     if args.hash.is_some() && args.urls.len() > 1 {
         return Err(Failure::usage("`--hash` goes with a single URL"));
     }
+    if context.settings.json && args.output.as_deref().is_some_and(is_stdout) {
+        return Err(Failure::usage("`--json` and `-o -` both write to standard output")
+            .hint("name a file with `-o PATH`"));
+    }
     let mut results = Vec::new();
-    for url in &args.urls {
-        let url = rewarm_http::Url::parse(url.as_str()).map_err(Failure::usage)?;
-        let target = target(&url, args)?;
-        let mut request = Request::get(url.clone());
+    for (url, target) in plan(args)? {
+        let mut request = Request::get(url);
         request.expected = args.hash;
         let Some(target) = target else {
             stream(context, &request, args.explain)?;
@@ -47,8 +50,30 @@ pub(crate) fn run(context: &Context<'_>, args: &Fetch) -> Outcome {
     Ok(0)
 }
 
+/// What to fetch and where to put it; no file is to be written twice.
+fn plan(args: &Fetch) -> Result<Vec<(Url, Option<PathBuf>)>, Failure> {
+    let mut planned: Vec<(Url, Option<PathBuf>)> = Vec::new();
+    for url in &args.urls {
+        let url = Url::parse(url.as_str()).map_err(Failure::usage)?;
+        let target = target(&url, args)?;
+        if let Some(path) = &target
+            && let Some((other, _)) = planned.iter().find(|(_, to)| to.as_ref() == Some(path))
+        {
+            let path = path.display();
+            let text = format!("`{other}` and `{url}` would both be written to `{path}`");
+            return Err(Failure::usage(text).hint("fetch one at a time, each with its own `-o`"));
+        }
+        planned.push((url, target));
+    }
+    Ok(planned)
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// Where the body goes; `None` is standard output.
-fn target(url: &rewarm_http::Url, args: &Fetch) -> Result<Option<PathBuf>, Failure> {
+fn target(url: &Url, args: &Fetch) -> Result<Option<PathBuf>, Failure> {
     let name =
         || match url.file_name() {
             "" | "." | ".." => Err(Failure::usage(format!("`{url}` ends in no file name"))
@@ -56,7 +81,7 @@ fn target(url: &rewarm_http::Url, args: &Fetch) -> Result<Option<PathBuf>, Failu
             name => Ok(name),
         };
     match &args.output {
-        Some(path) if path.as_os_str() == "-" => Ok(None),
+        Some(path) if is_stdout(path) => Ok(None),
         Some(path) if args.urls.len() > 1 || path.is_dir() => Ok(Some(path.join(name()?))),
         Some(path) => Ok(Some(path.clone())),
         None => Ok(Some(PathBuf::from(name()?))),
@@ -88,15 +113,20 @@ fn stream(
         if wants_explanation {
             context.ui.explain(&format!("`{}`: {}", request.url, response.explanation));
         }
-        let mut stdout = std::io::stdout().lock();
+        let mut stdout = io::stdout().lock();
         while let Some(bytes) = response.body.next().await.map_err(network::failure)? {
-            stdout.write_all(&bytes)?;
+            stdout.write_all(&bytes).map_err(unwritable_stdout)?;
         }
-        stdout.flush()?;
+        stdout.flush().map_err(unwritable_stdout)?;
         drop(response);
         client.finish().await;
         Ok(())
     })?
+}
+
+fn unwritable_stdout(error: io::Error) -> Failure {
+    let text = format!("cannot write to standard output: {error}");
+    Failure::world(io::Error::new(error.kind(), text))
 }
 
 fn show(ui: &Ui, bar: &Bar, event: &Event<'_>) {
@@ -116,6 +146,7 @@ fn place(context: &Context<'_>, fetched: &Fetched, path: PathBuf) -> Result<Plac
     let absolute = context.settings.caller.cwd.join(&path);
     let store = context.store()?;
     let placed = match &fetched.content {
+        content if is_special(&absolute) => write_into(store, content, &absolute),
         Content::Stored(blob) => match store.place_blob(&blob.digest, &absolute, MODE) {
             Ok(LinkKind::Reflink) => Ok("cloned from the cache"),
             Ok(LinkKind::Hardlink) => Ok("linked to the cache"),
@@ -130,9 +161,30 @@ fn place(context: &Context<'_>, fetched: &Fetched, path: PathBuf) -> Result<Plac
         Ok(how) => Ok(Placed { path, how }),
         Err(error) => {
             let text = format!("cannot write `{}`: {error}", path.display());
-            Err(Failure::world(std::io::Error::new(error.kind(), text)))
+            Err(Failure::world(io::Error::new(error.kind(), text)))
         }
     }
+}
+
+/// Whether a path leads to a device, a pipe or a socket: such a file is written to, never replaced.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+fn write_into(store: &Store, content: &Content, path: &Path) -> io::Result<&'static str> {
+    let mut target = File::options().write(true).open(path)?;
+    match content {
+        Content::Stored(blob) => {
+            let gone = || io::Error::other(format!("{} left the cache", blob.digest));
+            io::copy(&mut store.open_blob(&blob.digest)?.ok_or_else(gone)?, &mut target)?;
+        }
+        Content::Spilled { file, .. } => {
+            let mut file = file;
+            file.rewind()?;
+            io::copy(&mut file, &mut target)?;
+        }
+    }
+    Ok("written")
 }
 
 /// Where a body is now, and how it got there.

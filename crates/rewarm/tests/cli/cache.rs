@@ -1,6 +1,6 @@
 //! `rewarm cache` and `rewarm clean`.
 
-use rewarm_testkit::sandbox::Sandbox;
+use rewarm_testkit::sandbox::{Output, Sandbox};
 use rewarm_testkit::server::{Reply, Server};
 
 use crate::support::sandbox;
@@ -92,4 +92,75 @@ fn clean_removes_only_what_rewarm_made() {
     let refused = sandbox.run(["clean"]).expect_code(2);
     assert!(refused.stderr.contains("was not made by rewarm"), "{refused}");
     assert!(sandbox.project().join(".venv/pyvenv.cfg").exists());
+}
+
+/// Runs a command while the cache is on a file system that is read-only; `None` where that cannot
+/// be had.
+fn run_read_only(sandbox: &Sandbox, args: &str) -> Option<Output> {
+    let (program, cache) = (env!("CARGO_BIN_EXE_rewarm"), sandbox.cache());
+    let line = format!(
+        "test $(id -u) = 0 || map=--map-root-user
+        exec unshare --mount $map sh -c '
+            mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" || exit 77
+            exec \"$@\"' '{}' '{program}' {args}",
+        cache.display()
+    );
+    let output = sandbox.output(&mut sandbox.shell(&line));
+    let is_possible = output.code != Some(77) && !output.stderr.contains("unshare");
+    if !is_possible {
+        eprintln!("SKIPPED: no file system can be mounted here: {output}");
+    }
+    is_possible.then_some(output)
+}
+
+#[test]
+fn a_read_only_cache_is_shown_and_verified_as_it_is() {
+    let (sandbox, _server) = filled();
+    let Some(info) = run_read_only(&sandbox, "cache info --json") else { return };
+    let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
+    assert_eq!(value["kinds"]["http-v1"]["entries"], 2, "{info}");
+    let list = run_read_only(&sandbox, "cache list").expect("as before").expect_code(0);
+    assert_eq!(list.stdout.lines().count(), 2, "{list}");
+    run_read_only(&sandbox, "cache verify").expect("as before").expect_code(0);
+    let blobs = crate::support::tool(&sandbox, "find", &["../cache/blobs-v1", "-type", "f"]).stdout;
+    let blob = sandbox.project().join(blobs.lines().next().expect("a blob"));
+    std::fs::write(&blob, "damage").expect("writable");
+    let found = run_read_only(&sandbox, "cache verify").expect("as before").expect_code(1);
+    assert!(found.stdout.contains("damaged, and cannot be dropped: "), "{found}");
+    assert!(found.stderr.ends_with("dropped 0 damaged, failed on 1\n"), "{found}");
+}
+
+#[test]
+fn removing_from_a_cache_that_cannot_be_written_is_an_error_that_says_why() {
+    let (sandbox, server) = filled();
+    for args in ["cache purge --yes", "cache prune", "cache remove one"] {
+        let Some(output) = run_read_only(&sandbox, args) else { return };
+        let output = output.expect_code(3);
+        assert!(output.stderr.contains("error: cannot use cache directory `[CACHE]`"), "{output}");
+        assert!(output.stderr.contains("Read-only file system"), "{output}");
+        assert!(output.stderr.contains("hint: "), "{output}");
+    }
+    let url = server.url("/one");
+    let fetched = run_read_only(&sandbox, &format!("fetch {url} -o -")).expect("as before");
+    assert!(fetched.stderr.contains("Read-only file system"), "{fetched}");
+    assert_eq!(fetched.expect_code(0).stdout, "/one".repeat(100));
+}
+
+#[test]
+fn every_cache_command_has_its_results_as_json() {
+    let (sandbox, server) = filled();
+    let json = |args: &[&str], code: i32| -> serde_json::Value {
+        let output = sandbox.run(args.iter().chain(&["--json"])).expect_code(code);
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
+    };
+    assert_eq!(json(&["cache", "dir"], 0)["directory"], "[CACHE]");
+    assert_eq!(json(&["cache", "list"], 0).as_array().map(Vec::len), Some(2));
+    let plan = json(&["cache", "prune", "--dry-run", "--max-size", "0"], 0);
+    assert!(plan["kept_bytes"].is_number(), "{plan}");
+    assert!(!plan["would_remove"].as_array().expect("a list").is_empty(), "{plan}");
+    assert_eq!(json(&["cache", "remove", "one"], 0)[0]["name"], server.url("/one"));
+    let verified = json(&["cache", "verify"], 0);
+    assert_eq!(verified["dropped"], serde_json::json!([]), "{verified}");
+    assert_eq!(json(&["cache", "purge", "--yes"], 0)["removed"]["blobs"]["entries"], 2);
+    assert_eq!(json(&["cache", "remove", "one"], 1), serde_json::json!([]));
 }

@@ -1,4 +1,4 @@
-//! `rewarm fetch`.
+//! `rewarm fetch`: what is downloaded, what is reused, and how failures are told.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -113,4 +113,50 @@ fn secrets_of_a_url_are_found_nowhere() {
     assert!(!output.stderr.contains("hunter2secret"), "{output}");
     let found = crate::support::tool(&sandbox, "grep", &["-r", "hunter2secret", "../cache"]);
     assert_eq!(found.code, Some(1), "{found}");
+}
+
+#[test]
+fn a_device_or_a_pipe_is_written_to_and_never_replaced() {
+    let (sandbox, server) = (sandbox(), hello());
+    let url = server.url("/a");
+    let program = env!("CARGO_BIN_EXE_rewarm");
+    let reader = "mkfifo pipe; timeout 20 cat pipe > got 2>&1 &";
+    let writer = format!("until test -p pipe; do :; done; '{program}' -q fetch {url} -o pipe");
+    let line = format!("{reader} {writer} && test -p pipe && wait");
+    sandbox.output(&mut sandbox.shell(&line)).expect_code(0);
+    let read = |name: &str| std::fs::read_to_string(sandbox.project().join(name)).expect("text");
+    assert_eq!(read("got"), "hello");
+    std::os::unix::fs::symlink("/dev/null", sandbox.project().join("null")).expect("a new name");
+    sandbox.run(["fetch", &url, "-o", "null"]).expect_code(0);
+    assert!(sandbox.project().join("null").is_symlink(), "the link to a device stays");
+}
+
+#[test]
+fn two_urls_for_one_file_are_refused_before_anything_is_fetched() {
+    let (sandbox, server) = (sandbox(), hello());
+    let (one, two) = (server.url("/1/same.txt"), server.url("/2/same.txt"));
+    let output = sandbox.run(["fetch", &one, &two]).expect_code(2);
+    assert!(output.stderr.contains("would both be written to `same.txt`"), "{output}");
+    assert_eq!(requests(&server), 0);
+    sandbox.run(["fetch", &one, &two, "-o", "-"]).expect_code(0);
+}
+
+#[test]
+fn standard_output_carries_the_body_or_json_never_both() {
+    let (sandbox, server) = (sandbox(), hello());
+    let output = sandbox.run(["--json", "fetch", &server.url("/a"), "-o", "-"]).expect_code(2);
+    assert_eq!(output.stdout, "");
+    assert!(output.stderr.contains("both write to standard output"), "{output}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_output_is_named() {
+    let (sandbox, server) = (sandbox(), hello());
+    let mut command = sandbox.command(["fetch", &server.url("/a"), "-o", "-"]);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let output = command.stdout(full).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("cannot write to standard output"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! `rewarm install`.
+//! `rewarm install`: plans, repairs, and packages that are not what they should be.
 
 use rewarm_testkit::packages::{Fault, Package, pylock};
 
