@@ -211,6 +211,14 @@ fn no_lock(workspace: &Workspace) -> Result<(), Failure> {
     }
     let text =
         format!("there is no environment and no lock file in `{}`", workspace.root.display());
+    let mut above = workspace.root.ancestors().skip(1);
+    if let Some(dir) = above.find(|dir| dir.join(".venv/pyvenv.cfg").exists()) {
+        // Which directories belong to that one nobody has said.
+        let shown = dir.display();
+        return Err(Failure::usage(text).hint(format!(
+            "`{shown}` has one: say `-C {shown}`, or put a `rewarm.toml` there, which may be empty"
+        )));
+    }
     Err(Failure::usage(text)
         .hint("make a lock file: `uv lock`, or `uv pip compile --format pylock.toml -o pylock.toml …`")
         .hint("or make an environment: `python3 -m venv .venv`; rewarm uses it as it is"))

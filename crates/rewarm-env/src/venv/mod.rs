@@ -23,7 +23,7 @@ use crate::interpreter::Interpreter;
 #[derive(Debug, thiserror::Error)]
 pub enum VenvError {
     /// There is something else.
-    #[error("`{}` is not a virtual environment and not empty; move it away", path.display())]
+    #[error("`{}` is not a virtual environment, nor an empty directory that could become one; move it away", path.display())]
     NotAnEnvironment {
         /// The directory.
         path: PathBuf,
@@ -86,7 +86,18 @@ pub fn inspect(root: &Path) -> Result<Condition, VenvError> {
     if !root.join(CONFIGURATION).is_file() {
         let mut entries = match fs::read_dir(root) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::Absent),
+            // A link that leads nowhere is not nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !root.is_symlink() => {
+                return Ok(Condition::Absent);
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Err(VenvError::NotAnEnvironment { path: root.to_owned() });
+            }
             Err(error) => return Err(VenvError::io(root)(error)),
         };
         return if entries.next().is_none() || root.join(LOCK_NAME).is_file() {

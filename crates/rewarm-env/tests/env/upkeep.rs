@@ -217,6 +217,13 @@ fn something_else_in_the_place_of_the_environment_is_not_touched() -> Result {
     let error = fixture.install().map(drop).map_err(|error| error.to_string());
     assert!(error.is_err_and(|text| text.contains("is not a virtual environment")));
     assert_eq!(fs::read_dir(fixture.venv())?.count(), 1);
+    fs::remove_dir_all(fixture.venv())?;
+    let refused = || fixture.install().map(drop).map_err(|error| error.to_string());
+    fs::write(fixture.venv(), "")?;
+    assert!(refused().is_err_and(|text| text.contains("is not a virtual environment")));
+    fs::remove_file(fixture.venv())?;
+    std::os::unix::fs::symlink("nowhere", fixture.venv())?;
+    assert!(refused().is_err_and(|text| text.contains("is not a virtual environment")));
     Ok(())
 }
 

@@ -63,8 +63,12 @@ fn request(
     let arguments: Vec<OsString> = args.paths.iter().chain(&args.arguments).cloned().collect();
     let mut variables = environment::child_variables(context, &activated.activation);
     // mypy's own output is a file; what it would make of this terminal it has to be told.
-    if let Some(color) = context.settings.colors_answers() {
-        variables.push(("MYPY_FORCE_COLOR".into(), u8::from(color).to_string().into()));
+    match context.settings.colors_answers() {
+        Some(true) => variables.push(("MYPY_FORCE_COLOR".into(), "1".into())),
+        Some(false) => {
+            variables.retain(|(name, _)| name != "MYPY_FORCE_COLOR" && name != "FORCE_COLOR");
+        }
+        None => {}
     }
     Request {
         project_root: workspace.root.clone(),

@@ -31,7 +31,7 @@ fn remove_environment(context: &Context<'_>, workspace: &Workspace) -> Outcome {
     }
     if !own.join(STATE_FILE).exists() {
         return Err(Failure::usage(format!("`{shown}` was not made by rewarm"))
-            .hint(format!("remove it yourself: `rm -r {shown}`")));
+            .hint("remove that directory yourself if nobody needs it"));
     }
     std::fs::remove_dir_all(&own).map_err(|error| {
         let text = format!("cannot remove `{shown}`: {error}");

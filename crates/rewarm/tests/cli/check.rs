@@ -126,6 +126,9 @@ fn colours_are_mypys_own() {
     let mut never = check(&sandbox, &["--color", "never"]);
     let never = sandbox.output(never.env("TERM", "xterm-256color").env("MYPY_FORCE_COLOR", "1"));
     assert!(!never.expect_code(1).stdout.contains('\x1b'));
+    let mut piped = check(&sandbox, &[]);
+    let piped = sandbox.output(piped.env("TERM", "xterm-256color")).expect_code(1);
+    assert!(piped.stderr.starts_with("replayed: "), "without colours is without colours: {piped}");
 }
 
 #[test]

@@ -24,6 +24,31 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
+fn a_project_whose_path_is_not_utf8_can_be_described() {
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = sandbox();
+    let odd = sandbox.project().join(std::ffi::OsStr::from_bytes(b"odd \xff"));
+    std::fs::create_dir(&odd).expect("a directory can be made");
+    for args in [&["info"][..], &["info", "--json"]] {
+        let output = sandbox.output(sandbox.command(args).current_dir(&odd)).expect_code(0);
+        assert!(output.stdout.contains("odd \u{fffd}"), "{output}");
+    }
+    let mut counted = sandbox.command(["cache", "info", "--json"]);
+    let output = sandbox.output(counted.env("REWARM_CACHE_DIR", odd.join("cache"))).expect_code(0);
+    assert!(output.stdout.contains("odd \u{fffd}"), "{output}");
+}
+
+#[test]
+fn below_an_environment_without_a_project_the_mend_is_named() {
+    let sandbox = sandbox();
+    sandbox.write(".venv/pyvenv.cfg", "");
+    sandbox.write("src/a.py", "");
+    let mut below = sandbox.command(["check"]);
+    let output = sandbox.output(below.current_dir(sandbox.project().join("src"))).expect_code(2);
+    assert!(output.stderr.contains("hint: `[PROJECT]` has one: say `-C [PROJECT]`"), "{output}");
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let sandbox = sandbox();
     let output = sandbox.run(["-C", "nowhere", "info"]).expect_code(2);
