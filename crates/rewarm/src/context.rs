@@ -57,7 +57,7 @@ impl<'a> Context<'a> {
         }
         let store = match Store::open(&self.settings.cache_dir) {
             Ok(store) => store,
-            Err(error) => self.temporary_store(error)?,
+            Err(error) => self.temporary_store(&Failure::world(error))?,
         };
         Ok(self.store.get_or_init(|| store))
     }
@@ -76,13 +76,24 @@ impl<'a> Context<'a> {
         Ok(self.store.get_or_init(|| store))
     }
 
-    fn temporary_store(&self, error: OpenError) -> Result<Store, Failure> {
+    /// The same surroundings with a temporary store over the cache, for a cache that is full; `None`
+    /// if the store is a temporary one already.
+    pub(crate) fn beside_full_cache(&self, failure: &Failure) -> Result<Option<Self>, Failure> {
+        if self.scratch.get().is_some() {
+            return Ok(None);
+        }
+        let other = Self::new(self.settings.clone(), self.ui);
+        let store = other.temporary_store(failure)?;
+        other.store.get_or_init(|| store);
+        Ok(Some(other))
+    }
+
+    fn temporary_store(&self, failure: &Failure) -> Result<Store, Failure> {
         let scratch = tempfile::Builder::new().prefix("rewarm-").tempdir();
         let scratch = scratch.map_err(|source| {
             Failure::world(source)
                 .hint("set `TMPDIR` to a directory that can be written, or `--cache-dir`")
         })?;
-        let failure = Failure::world(error);
         self.ui.warn(&format!("{failure}; nothing will be kept for the next time"));
         let store = Store::over(scratch.path(), &self.settings.cache_dir);
         let store = store.map_err(Failure::world)?;

@@ -167,7 +167,23 @@ pub(crate) fn options(
 }
 
 /// Makes the environment match the lock file, if there is one; costs a few `stat` calls if it does.
+///
+/// A cache that is full costs speed, not the command: the work is done once more beside it.
 pub(crate) fn ensure(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    options: &Options,
+) -> Result<Installed, Failure> {
+    match ensure_through(context, workspace, options) {
+        Err(failure) if failure.is_out_of_space() => match context.beside_full_cache(&failure)? {
+            Some(other) => ensure_through(&other, workspace, options),
+            None => Err(failure),
+        },
+        result => result,
+    }
+}
+
+fn ensure_through(
     context: &Context<'_>,
     workspace: &Workspace,
     options: &Options,
@@ -186,6 +202,7 @@ pub(crate) fn ensure(
     }
     let mut plan = plan(context, workspace, *preparation)?;
     let mut installed = Installed::default();
+    let mut is_second = false;
     let report = loop {
         let fetched = download(context, &mut plan)?;
         installed.downloaded.0 += fetched.0;
@@ -193,8 +210,9 @@ pub(crate) fn ensure(
         match execute(context, &plan) {
             Ok(report) => break report,
             // A blob was damaged and dropped: fetch it again, once.
-            Err(error) if error.wants_download() && fetched.0 == 0 => {
+            Err(error) if error.wants_download() && !is_second => {
                 context.ui.warn(&format!("{error}; fetching it again"));
+                is_second = true;
             }
             Err(error) => return Err(install_failure(error)),
         }

@@ -64,8 +64,7 @@ impl Failure {
 
     /// Says how to make room if that is what is missing.
     pub(crate) fn hint_at_space(self) -> Self {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        if !matches!(self.io_kind(), Some(QuotaExceeded | StorageFull)) {
+        if !self.is_out_of_space() {
             return self;
         }
         self.hint("free some space, for example with `rewarm cache prune --max-size 1GiB`, or name another place with `--cache-dir`")
@@ -76,6 +75,12 @@ impl Failure {
     pub(crate) fn is_broken_pipe(&self) -> bool {
         let error = self.error.downcast_ref::<std::io::Error>();
         error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether a file system had no room.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self.io_kind(), Some(QuotaExceeded | StorageFull))
     }
 
     /// What the system said, if it was asked.

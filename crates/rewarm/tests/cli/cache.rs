@@ -3,7 +3,7 @@
 use rewarm_testkit::sandbox::{Output, Sandbox};
 use rewarm_testkit::server::{Reply, Server};
 
-use crate::support::sandbox;
+use crate::support::{run_mounted, sandbox};
 
 fn filled() -> (Sandbox, Server) {
     let sandbox = sandbox();
@@ -94,23 +94,10 @@ fn clean_removes_only_what_rewarm_made() {
     assert!(sandbox.project().join(".venv/pyvenv.cfg").exists());
 }
 
-/// Runs a command while the cache is on a file system that is read-only; `None` where that cannot
-/// be had.
+/// Runs a command while the cache is on a file system that is read-only.
 fn run_read_only(sandbox: &Sandbox, args: &str) -> Option<Output> {
-    let (program, cache) = (env!("CARGO_BIN_EXE_rewarm"), sandbox.cache());
-    let line = format!(
-        "test $(id -u) = 0 || map=--map-root-user
-        exec unshare --mount $map sh -c '
-            mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" || exit 77
-            exec \"$@\"' '{}' '{program}' {args}",
-        cache.display()
-    );
-    let output = sandbox.output(&mut sandbox.shell(&line));
-    let is_possible = output.code != Some(77) && !output.stderr.contains("unshare");
-    if !is_possible {
-        eprintln!("SKIPPED: no file system can be mounted here: {output}");
-    }
-    is_possible.then_some(output)
+    let mount = r#"mount --bind "$0" "$0" && mount -o remount,ro,bind "$0""#;
+    run_mounted(sandbox, mount, args)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rewarm_testkit::packages::{Fault, Package, pylock};
 
-use crate::support::{distributions, origin, project, requests, sandbox, tool};
+use crate::support::{distributions, origin, project, requests, run_mounted, sandbox, tool};
 
 const PYPROJECT: &str = "[project]\nname = \"app\"\nversion = \"1\"\nrequires-python = \">=3.9\"\n";
 
@@ -160,4 +160,18 @@ fn what_was_installed_besides_stays_when_a_command_is_run() {
     sandbox.run(import).expect_code(0);
     sandbox.run(["install"]).expect_code(0);
     assert_ne!(sandbox.run(import).code, Some(0));
+}
+
+#[test]
+fn a_full_cache_costs_speed_not_the_command() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    let mount =
+        r#"mount -t tmpfs -o size=64k tmpfs "$0" && head -c 65536 /dev/zero > "$0/ballast""#;
+    let mount = format!("({mount}; true)");
+    let Some(output) = run_mounted(&sandbox, &mount, "install") else { return };
+    let output = output.expect_code(0);
+    assert!(output.stderr.contains("nothing will be kept for the next time"), "{output}");
+    assert!(output.stderr.contains("installed 2 packages"), "{output}");
+    assert_eq!(tool(&sandbox, ".venv/bin/hello", &[]).expect_code(0).stdout, "hello world\n");
 }

@@ -52,3 +52,21 @@ pub(crate) fn tool(sandbox: &Sandbox, program: &str, args: &[&str]) -> Output {
     command.args(args).current_dir(sandbox.project());
     sandbox.output(&mut command)
 }
+
+/// Runs a command after `mount`, a line for `sh` in which `$0` is the cache, in a mount namespace of
+/// its own; `None` where that cannot be had.
+pub(crate) fn run_mounted(sandbox: &Sandbox, mount: &str, args: &str) -> Option<Output> {
+    let (program, cache) = (env!("CARGO_BIN_EXE_rewarm"), sandbox.cache());
+    std::fs::create_dir_all(&cache).expect("the cache can be made");
+    let line = format!(
+        "test $(id -u) = 0 || map=--map-root-user
+        exec unshare --mount $map sh -c '{mount} || exit 77; exec \"$@\"' '{}' '{program}' {args}",
+        cache.display()
+    );
+    let output = sandbox.output(&mut sandbox.shell(&line));
+    let is_possible = output.code != Some(77) && !output.stderr.contains("unshare");
+    if !is_possible {
+        eprintln!("SKIPPED: no file system can be mounted here: {output}");
+    }
+    is_possible.then_some(output)
+}
