@@ -183,7 +183,8 @@ mod tests {
         observed.fact("fact", "value");
         observed.variable("SET".as_ref(), Some("x".as_ref()));
         observed.variable("UNSET".as_ref(), None);
-        observed.path(Path::new("/nonexistent")).expect("nothing is there");
+        // Below a device there is nothing on any machine.
+        observed.path(Path::new("/dev/null/no")).expect("nothing is there");
         let activation = Activation {
             workspace_root: "/w".into(),
             environment: "default".to_owned(),
@@ -204,7 +205,7 @@ mod tests {
         let format = (ActivationRecord::VERSION, bytes.len(), Digest::of(&bytes).to_string());
         // If this fails, readers of the version cannot read what is written now: raise `VERSION`
         // and describe the new format in `docs/store-format.md`.
-        let expected = "87e140b72d81ad1e37bbe42bf91d63629ec30127956508944ef3304610548f75";
-        assert_eq!(format, (1, 295, expected.to_owned()));
+        let expected = "ce207d19a2d4a99ce9aa9a8c92fa76819fde5f8f086e07fc7e7253db20dfcd9a";
+        assert_eq!(format, (1, 239, expected.to_owned()));
     }
 }
