@@ -107,3 +107,16 @@ fn nothing_is_left_open() {
         }
     }
 }
+
+#[test]
+fn a_bare_cargo_run_runs_rewarm() {
+    let text =
+        std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace is readable");
+    let manifest: toml::Table = toml::from_str(&text).expect("a manifest");
+    let default = manifest["workspace"]["default-members"].as_array().expect("a list of members");
+    assert_eq!(
+        default.as_slice(),
+        ["crates/rewarm".into()],
+        "the README says `cargo run --release`"
+    );
+}
