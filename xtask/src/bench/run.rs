@@ -40,6 +40,8 @@ pub(crate) fn run(bench: &Bench) -> Result<Table> {
     ];
     for (_, command) in &mut contestants {
         command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Cargo sets it for its own; the loader would look there for every library.
+        command.env_remove("LD_LIBRARY_PATH");
     }
     let times = in_turns(&mut contestants)?;
     let mut table = Table::new(
@@ -89,7 +91,10 @@ fn system_calls(command: &Command, dir: &Path) -> Option<u64> {
     traced.args(["-c", "-f", "-o"]).arg(report.path()).arg(command.get_program());
     traced.args(command.get_args()).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null());
     for (name, value) in command.get_envs() {
-        traced.env(name, value.unwrap_or_default());
+        match value {
+            Some(value) => traced.env(name, value),
+            None => traced.env_remove(name),
+        };
     }
     traced.status().ok()?;
     let text = std::fs::read_to_string(report.path()).ok()?;
