@@ -88,11 +88,7 @@ fn finish(ui: &Ui, own_failure: Option<u8>, outcome: Outcome) -> u8 {
         }
         Err(failure) => {
             ui.failure(&failure);
-            own_failure.unwrap_or_else(|| code_of(&failure))
+            own_failure.unwrap_or(failure.kind.code())
         }
     }
-}
-
-fn code_of(failure: &Failure) -> u8 {
-    failure.kind.code()
 }
