@@ -21,7 +21,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   test            format, lint, and run every test
   setup           only install what the tests need
   bench [NAME]    measure rewarm beside the alternatives (fetch, run, check, install)
-  torture [NAME]  the fault tests, many rounds (REWARM_TORTURE_ROUNDS, default 2000)
+  torture [NAME]  the tests, or those named, with many rounds (REWARM_TORTURE_ROUNDS, default 2000)
 ";
 
 fn main() -> ExitCode {

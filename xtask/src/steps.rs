@@ -37,7 +37,7 @@ pub(crate) fn torture(names: &[&str]) -> Result<()> {
     let rounds = std::env::var("REWARM_TORTURE_ROUNDS").unwrap_or_else(|_| "2000".to_owned());
     let mut command = cargo(&["test", "--workspace", "--release", "--locked", "--no-fail-fast"]);
     command.env("REWARM_TEST_VENV", &tools).env("REWARM_TORTURE_ROUNDS", rounds);
-    command.args(["--", "--nocapture", "torture"]).args(names);
+    command.args(["--", "--nocapture"]).args(names);
     step("torture", &mut command)
 }
 
