@@ -247,6 +247,9 @@ impl Drop for TempFile {
         if !self.published {
             let _ = fs::remove_file(&self.path);
         }
+        // A child that was forked meanwhile shares the open file; closing ours alone would leave
+        // the lock with the child, and what was abandoned would pass for work under way.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

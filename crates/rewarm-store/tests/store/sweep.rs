@@ -39,6 +39,11 @@ fn older_than(days: u32) -> Limits {
     Limits { max_age: Some(DAY * days), ..Limits::default() }
 }
 
+/// Closing alone would leave the lock with a process that another test is just starting.
+fn let_go(file: &File) {
+    rustix::fs::flock(file, rustix::fs::FlockOperation::Unlock).expect("a lock can be let go");
+}
+
 #[test]
 fn old_goes_new_stays_and_the_plan_said_so() {
     let (_dir, store) = store();
@@ -91,7 +96,7 @@ fn lease_that_ends_during_a_sweep_is_left_to_the_sweeper() {
     rustix::fs::flock(&sweeping, rustix::fs::FlockOperation::LockExclusive).unwrap();
     drop(lease);
     assert_eq!(walk(&store.root().join("leases")).len(), 1);
-    drop(sweeping);
+    let_go(&sweeping);
     store.sweep(&known(), &Limits::default(), now()).unwrap();
     assert!(walk(&store.root().join("leases")).is_empty());
 }
@@ -106,7 +111,7 @@ fn lease_waits_while_a_sweeper_removes() {
     std::thread::scope(|scope| {
         scope.spawn(|| sender.send(store.lease([]).map(drop).is_ok()));
         let early = receiver.recv_timeout(Duration::from_millis(50));
-        drop(gate);
+        let_go(&gate);
         assert!(early.is_err(), "it was taken before the gate was open");
         assert!(receiver.recv().unwrap());
     });
@@ -374,8 +379,7 @@ fn sweep_in_passing_happens_once_a_day_and_never_waits() {
     let busy = File::open(store.root().join("locks/sweep")).unwrap();
     rustix::fs::flock(&busy, rustix::fs::FlockOperation::LockShared).unwrap();
     assert!(store.sweep_in_passing(&known(), &limits, tomorrow).is_none(), "somebody is at it");
-    // Closing alone would leave the lock with a process that another test is just starting.
-    rustix::fs::flock(&busy, rustix::fs::FlockOperation::Unlock).unwrap();
+    let_go(&busy);
     let report = store.sweep_in_passing(&known(), &limits, tomorrow).unwrap();
     assert_eq!(report.total().entries, 2);
     assert_eq!(store.read::<Note>(&old), None);
