@@ -26,6 +26,7 @@ mod request;
 mod resume;
 mod spill;
 mod transport;
+mod upload;
 mod url;
 mod verify;
 
@@ -34,5 +35,6 @@ pub use client::Client;
 pub use config::{ClientConfig, Clock, NetrcFile, Proxies};
 pub use error::{Cause, ErrorKind, FetchError};
 pub use formats::{describe, formats};
-pub use request::{Content, Event, Events, Fetched, NO_EVENTS, Request, Reuse};
+pub use request::{Content, Event, Events, Fetched, Interim, NO_EVENTS, Request, Reuse};
+pub use upload::{BodyStream, RequestBody};
 pub use url::{ParseUrlError, Url};

@@ -11,23 +11,22 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
 
 use crate::config::{ClientConfig, Clock, Proxies};
 use crate::error::{ErrorKind, FetchError};
-use crate::request::{Event, Events};
+use crate::request::{Event, Events, Request};
 use crate::url::Url;
 
 /// A pause that a server asks for beyond this is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What goes out.
+/// What goes out: a request, with all fields to be sent.
 #[derive(Clone)]
 pub(crate) struct Outgoing<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) url: &'a Url,
+    pub(crate) request: &'a Request,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
 }
 
 /// What came back: the head, and the body as it arrives.
@@ -42,7 +41,12 @@ pub(crate) struct Answer {
 
 /// A body on its way.
 #[derive(Debug)]
-pub(crate) struct NetBody(reqwest::Response);
+pub(crate) struct NetBody {
+    body: reqwest::Body,
+    delimited: bool,
+    length: Option<u64>,
+    trailers: Option<HeaderMap>,
+}
 
 /// Requests sent for one fetch, and those that may still be.
 #[derive(Debug, Clone, Copy)]
@@ -71,21 +75,40 @@ pub(crate) struct Transport {
 }
 
 impl NetBody {
+    fn new(response: reqwest::Response) -> Self {
+        let field = |name| response.headers().get(name);
+        let chunked = field(http::header::TRANSFER_ENCODING).is_some();
+        let length = field(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let delimited = response.version() > http::Version::HTTP_11 || chunked || length.is_some();
+        let body = http::Response::<reqwest::Body>::from(response).into_body();
+        Self { body, delimited, length, trailers: None }
+    }
+
     /// The next bytes; `None` at an end that agrees with the framing.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.0.chunk().await.map_err(|error| Failure::of(error.without_url()))
+        while let Some(frame) = self.body.frame().await {
+            match frame.map_err(|error| Failure::of(error.without_url()))?.into_data() {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What came after the bytes; once.
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     /// Whether a connection that breaks can be told from the end of the body (RFC 9112 section 8).
     pub(crate) fn is_delimited(&self) -> bool {
-        let chunked = self.0.headers().contains_key(http::header::TRANSFER_ENCODING);
-        self.0.version() > http::Version::HTTP_11 || chunked || self.length().is_some()
+        self.delimited
     }
 
     /// Announced bytes.
     pub(crate) fn length(&self) -> Option<u64> {
-        let value = self.0.headers().get(http::header::CONTENT_LENGTH)?;
-        value.to_str().ok()?.parse().ok()
+        self.length
     }
 }
 
@@ -144,9 +167,10 @@ impl Transport {
         attempts: &mut Attempts,
         events: Events<'_>,
     ) -> Result<Answer, FetchError> {
-        let client = self.client(outgoing.url)?;
+        let Request { url, method, body, .. } = outgoing.request;
+        let client = self.client(url)?;
         // RFC 9110 section 9.2.2: only idempotent requests are sent again unasked.
-        let idempotent = outgoing.method.is_idempotent();
+        let repeatable = method.is_idempotent() && !body.is_stream();
         loop {
             attempts.made += 1;
             let result = self.send_once(&client, &outgoing).await;
@@ -158,11 +182,11 @@ impl Transport {
                 Err(failure) if failure.is_transient() => (None, failure.kind.to_string()),
                 _ => (Some(Duration::MAX), String::new()),
             };
-            let over = !idempotent || attempts.left == 0;
+            let over = !repeatable || attempts.left == 0;
             if over || asked.is_some_and(|pause| pause > LONGEST_PAUSE) {
-                return result.map_err(|failure| failure.at(outgoing.url, attempts.made));
+                return result.map_err(|failure| failure.at(url, attempts.made));
             }
-            self.pause(outgoing.url, attempts, asked.unwrap_or_default(), (reason, events)).await;
+            self.pause(url, attempts, asked.unwrap_or_default(), (reason, events)).await;
         }
     }
 
@@ -191,16 +215,17 @@ impl Transport {
         outgoing: &Outgoing<'_>,
     ) -> Result<Answer, Failure> {
         let fail = |error: reqwest::Error| Failure::of(error.without_url());
-        let mut request = client.request(outgoing.method.clone(), outgoing.url.as_wire());
+        let Request { url, method, body, .. } = outgoing.request;
+        let mut request = client.request(method.clone(), url.as_wire());
         request = request.headers(outgoing.headers.clone());
-        if !outgoing.body.is_empty() {
-            request = request.body(outgoing.body.clone());
+        if let (false, Some(body)) = (body.is_empty(), body.take()) {
+            request = request.body(reqwest::Body::wrap(body));
         }
         let request_time = self.clock.now();
         let response = request.send().await.map_err(fail)?;
         let response_time = self.clock.now();
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer { status, headers, request_time, response_time, body: NetBody(response) })
+        Ok(Answer { status, headers, request_time, response_time, body: NetBody::new(response) })
     }
 
     fn client(&self, url: &Url) -> Result<reqwest::Client, FetchError> {
