@@ -341,7 +341,7 @@ impl Leading {
         match self.head.length.filter(|&expected| expected != actual) {
             Some(expected) if failure.kind == ErrorKind::Broken => {
                 let kind = ErrorKind::Length { expected, actual };
-                FetchError::caused(url, made, kind, failure.source)
+                Failure { kind, ..failure }.at(url, made)
             }
             _ => failure.at(url, made),
         }
