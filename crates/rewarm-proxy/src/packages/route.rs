@@ -9,7 +9,7 @@ use http::header::{
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
 };
 use http::header::{ACCEPT_ENCODING, HeaderName};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rewarm_http::{Request, Url};
 
 use super::links::{self, Form, Links, Place, Secret};
@@ -30,6 +30,17 @@ pub enum Refusal {
     /// Package mode only reads: 405.
     #[error("packages can only be read here")]
     Method,
+}
+
+impl Refusal {
+    /// The status to answer with.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Path => StatusCode::BAD_REQUEST,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
 }
 
 /// What is asked of an upstream for a client, and what becomes of the answer.
