@@ -15,6 +15,7 @@ use crate::call::{Call, Purpose};
 use crate::client::Client;
 use crate::error::FetchError;
 use crate::formats::formats;
+use crate::policy::Role;
 use crate::policy::control::CacheControl;
 use crate::policy::decide::{Decision, Ground, decide, select_offline};
 use crate::policy::freshness::{current_age, lifetime};
@@ -143,10 +144,10 @@ pub fn is_anonymous(url: &Url, record_key: &Digest) -> bool {
     key(url, &HeaderMap::new()) == *record_key
 }
 
-/// Describes a stored response.
+/// Describes a stored response, as a private cache sees it.
 pub fn standing(store: &Store, variant: &Variant, now: SystemTime) -> Standing {
     let headers = variant.headers();
-    let control = CacheControl::of_response(&headers);
+    let control = CacheControl::of_response(Role::Private, &headers);
     let life = lifetime(variant.status(), &headers, &control, variant.response_time);
     let told = variant.fields.iter().filter(|(name, _)| TOLD.contains(&name.as_str()));
     Standing {
@@ -217,10 +218,10 @@ impl Client {
                     Ground::WhileRevalidate => (Action::ServeAndRenew, Some(variant), why),
                     Ground::Fresh | Ground::MaxStale => (Action::Serve, Some(variant), why),
                 },
-                Decision::Validate { variants, why } => {
+                Decision::Validate { variants, why, .. } => {
                     (Action::Validate, variants.first().copied(), why)
                 }
-                Decision::Fetch { why } => (Action::Fetch, None, why),
+                Decision::Fetch { why, .. } => (Action::Fetch, None, why),
                 Decision::Refuse { why } => (Action::Refuse, None, why),
             },
         };

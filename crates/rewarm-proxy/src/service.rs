@@ -111,7 +111,7 @@ impl Service {
         let collected = body.collect().await.map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))
         })?;
-        request.body = collected.to_bytes();
+        request.body = rewarm_http::RequestBody::Whole(collected.to_bytes());
         let response = self.config.client.open(&request, NO_EVENTS).await;
         let mut response = response.map_err(|error| Refusal::of(&error))?;
         let rewrite = match page {

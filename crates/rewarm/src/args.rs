@@ -282,6 +282,13 @@ pub(crate) struct Prune {
     /// Keep only what was used within this time, for example `30d`
     #[arg(long, value_name = "AGE")]
     pub(crate) max_age: Option<String>,
+    /// Also remove now what other versions of rewarm keep here, in formats that this one does not
+    /// read; otherwise that goes once it was not used for 30 days
+    #[arg(long)]
+    pub(crate) old_formats: bool,
+    /// Do not ask before other versions' formats are removed
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
