@@ -184,6 +184,15 @@ pub(crate) struct Proxy {
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     // Read later: what cannot be read may hold a password, and would be repeated here.
     pub(crate) upstream: Option<String>,
+    /// Serve this package index at `/NAME/simple/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) index: Vec<String>,
+    /// Serve the conda channels below this URL at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) conda: Vec<String>,
+    /// Serve this npm registry at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) npm: Vec<String>,
     /// Serve this many connections at once; more wait
     #[arg(long, value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
