@@ -1,9 +1,15 @@
 //! The client against an origin on loopback: one binary, one module per theme.
 
 mod basics;
+mod certificates;
 mod common;
 mod faults;
 mod flights;
+mod modern;
 mod oracle;
 mod policy;
+mod proxies;
+mod raw;
 mod safety;
+mod secure;
+mod wire;
