@@ -53,6 +53,8 @@ pub struct Body<'e> {
     call: Call<'e>,
     state: State,
     reuse: Reuse,
+    length: Option<u64>,
+    trailers: Option<HeaderMap>,
     salvage: Option<PartialWriter>,
 }
 
@@ -84,7 +86,14 @@ pub(crate) enum Step {
 
 impl<'e> Body<'e> {
     pub(crate) fn new(call: Call<'e>, state: State, reuse: Reuse) -> Self {
-        Self { call, state, reuse, salvage: None }
+        let length = match &state {
+            State::Done(body) => Some(body.map_or(0, |body| body.size)),
+            State::Stored { body, .. } => Some(body.size),
+            State::Leading(leading) => leading.length(),
+            State::Following(following) => following.head().length,
+            State::Failed => None,
+        };
+        Self { call, state, reuse, length, trailers: None, salvage: None }
     }
 
     /// The next bytes; `None` at the end, once the body was found complete and right.
@@ -101,6 +110,7 @@ impl<'e> Body<'e> {
             if let (State::Leading(leading), true) = (&mut self.state, goes_on) {
                 self.reuse = leading.reuse();
                 self.salvage = leading.salvage().or(self.salvage.take());
+                self.trailers = leading.trailers().or(self.trailers.take());
             }
             match step {
                 Ok(Step::Bytes(bytes)) => return Ok(Some(bytes)),
@@ -113,6 +123,17 @@ impl<'e> Body<'e> {
                 }
             }
         }
+    }
+
+    /// Bytes in all, if known.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The fields that came after the bytes (RFC 9110 section 6.5); to be asked for once, after the
+    /// end. Trailers are not stored: a body from the store has none.
+    pub fn trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     /// What was saved; final once the body has ended.

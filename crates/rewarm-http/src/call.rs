@@ -110,8 +110,7 @@ impl<'e> Call<'e> {
     pub(crate) async fn send(&mut self, more: &HeaderMap) -> Result<Answer, FetchError> {
         let mut headers = self.headers.clone();
         headers.extend(more.clone());
-        let (method, url) = (&self.request.method, &self.request.url);
-        let outgoing = Outgoing { method, url, headers, body: self.request.body.clone() };
+        let outgoing = Outgoing { request: &self.request, headers };
         self.client.transport().send(outgoing, &mut self.attempts, self.events).await
     }
 

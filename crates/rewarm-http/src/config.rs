@@ -83,6 +83,9 @@ pub struct ClientConfig {
     pub netrc: Option<NetrcFile>,
     /// How to reach origins.
     pub proxies: Proxies,
+    /// Speak HTTP/2 to `http` origins without asking (RFC 9113 section 3.3). `https` origins choose
+    /// between HTTP/2 and HTTP/1.1 while the connection is made.
+    pub http2_prior_knowledge: bool,
     /// Where bodies go that cannot be stored; files there have no name.
     pub spill_dir: PathBuf,
 }
@@ -102,6 +105,7 @@ impl ClientConfig {
             cert_dir: None,
             netrc: None,
             proxies: Proxies::Environment,
+            http2_prior_knowledge: false,
             spill_dir,
         }
     }

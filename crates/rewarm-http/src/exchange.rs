@@ -41,7 +41,7 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
     if call.client.config().offline {
         return offline(call).await;
     }
-    if !readable || own_terms {
+    if !readable || own_terms || !call.request.body.is_empty() {
         return pass(call).await;
     }
     // Set once it is this call's turn to ask; with a flight unless the store cannot be written.

@@ -98,7 +98,7 @@ impl Service {
         let mut request = rewarm_http::Request::get(url);
         request.method = head.method;
         request.headers = headers;
-        request.body = collected.to_bytes();
+        request.body = collected.to_bytes().into();
         request.follow = false;
         self.config.client.open(&request, NO_EVENTS).await.map_err(|error| Refusal::of(&error))
     }

@@ -51,7 +51,7 @@ fn dependencies_point_down() {
         for dependency in dependencies(manifest, "dependencies") {
             let own = manifests.contains_key(&dependency);
             assert!(!own || allowed.contains(&&*dependency), "{name} depends on {dependency}");
-            let is_async = ["tokio", "hyper", "reqwest"].contains(&&*dependency);
+            let is_async = ["tokio", "hyper", "hyper-util"].contains(&&*dependency);
             assert!(!is_async || ASYNC.contains(&name), "{name} is async: {dependency}");
         }
         for dependency in dependencies(manifest, "dev-dependencies") {
