@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{CACHE_STATUS, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, VIA};
+use http::header::{CACHE_STATUS, FORWARDED, HOST, HeaderName, VIA};
 use http::{HeaderMap, HeaderValue, Version};
 use rewarm_http::Reuse;
 
@@ -68,11 +68,6 @@ pub(crate) fn add_forwarded(headers: &mut HeaderMap, client: IpAddr, host: Optio
         headers.insert(X_FORWARDED_HOST, value);
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-}
-
-/// Bytes that a message announces (RFC 9110 section 8.6).
-pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The host that a request names: that of its target, else its `Host`.

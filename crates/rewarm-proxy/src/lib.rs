@@ -10,11 +10,16 @@
 mod config;
 mod connection;
 mod fields;
+pub mod guard;
+pub mod head;
+mod inbound;
+mod link;
 mod outgoing;
 mod refusal;
 mod reverse;
 mod server;
 mod service;
+mod wire;
 
 pub use config::{Limits, Mode, ProxyConfig, Served, Watch};
 pub use server::{Proxy, ProxyError};

@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use rewarm_http::NO_EVENTS;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
 use rewarm_http::policy::storing::end_to_end;
+use rewarm_http::{NO_EVENTS, RequestBody};
 
-use crate::config::{Limits, Mode, ProxyConfig, Served, Watch};
-use crate::outgoing::Outgoing;
+use crate::config::{Limits, Mode, ProxyConfig, Served};
+use crate::head::Refused;
+use crate::inbound::{Fate, Inbound};
+use crate::link::Link;
+use crate::outgoing::{Account, Outgoing};
 use crate::refusal::{Refusal, refuse_method};
 use crate::{fields, reverse};
 
@@ -41,25 +43,23 @@ impl Service {
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
+        link: Arc<Link>,
     ) -> Result<Response<Outgoing>, Infallible> {
-        let (version, method) = (request.version(), request.method().clone());
-        let mut served = Served {
-            method,
-            url: None,
-            status: StatusCode::OK,
-            reuse: None,
-            bytes: 0,
-            complete: false,
+        let version = request.version();
+        let mut account = Account {
+            served: Served::of(request.method().clone()),
+            watch: self.config.watch.clone(),
+            active: link.begin(version == Version::HTTP_11),
+            ends_with_connection: false,
         };
-        let watch = self.config.watch.clone();
-        let mut response = match self.forward(request, peer, &mut served).await {
-            Ok(response) => {
-                served.status = response.status;
-                respond(response, served, watch).await
-            }
+        let asked = self.forward(request, peer, &link, &mut account.served).await;
+        link.interims_are_gone().await;
+        let mut response = match asked {
+            Ok(response) => respond(response, version, account).await,
             Err(refusal) => {
-                served.status = refusal.status;
-                refusal.response(|text| Outgoing::text(text, served, watch))
+                account.served.status = refusal.status;
+                account.served.complete = true;
+                refusal.response(|text| Outgoing::text(text, account))
             }
         };
         fields::add_via(response.headers_mut(), version, fields::PSEUDONYM);
@@ -71,48 +71,58 @@ impl Service {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
+        link: &Arc<Link>,
         served: &mut Served,
     ) -> Result<rewarm_http::Response<'static>, Refusal> {
+        if let Some(Refused { status, reason }) = link.refused() {
+            return Err(Refusal::new(status, reason));
+        }
         let (mut head, body) = request.into_parts();
         if fields::passed(&head.headers, &self.name) {
-            return Err(Refusal::new(
-                StatusCode::LOOP_DETECTED,
-                "this request has been here before",
-            ));
+            let text = "this request has been here before";
+            return Err(Refusal::new(StatusCode::LOOP_DETECTED, text));
         }
         refuse_method(&mut head)?;
         let Mode::Upstream(upstream) = &self.mode;
         let url = reverse::target(upstream, &head.uri)
             .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
         served.url = Some(url.clone());
-        let mut headers = end_to_end(&head.headers);
+        let mut request = rewarm_http::Request::get(url);
+        request.headers = end_to_end(&head.headers);
         for name in [HOST, EXPECT, CONTENT_LENGTH] {
-            headers.remove(name);
+            request.headers.remove(name);
         }
         let host = fields::host_of(&head.uri, &head.headers);
-        fields::add_forwarded(&mut headers, peer.ip(), host.as_deref());
-        fields::add_via(&mut headers, head.version, &self.name);
-        let collected = body.collect().await.map_err(|error| {
-            Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))
-        })?;
-        let mut request = rewarm_http::Request::get(url);
+        fields::add_forwarded(&mut request.headers, peer.ip(), host.as_deref());
+        fields::add_via(&mut request.headers, head.version, &self.name);
         request.method = head.method;
-        request.headers = headers;
-        request.body = collected.to_bytes().into();
         request.follow = false;
-        self.config.client.open(&request, NO_EVENTS).await.map_err(|error| Refusal::of(&error))
+        let interims = Arc::clone(link);
+        request.interim = Some(Arc::new(move |status, headers| {
+            interims.interim(status, &end_to_end(headers));
+        }));
+        let fate = Fate::default();
+        if !body.is_end_stream() {
+            let limit = self.limits().body_timeout;
+            request.body = RequestBody::stream(Inbound::new(body, limit, fate.clone()));
+        }
+        let response = self.config.client.open(&request, NO_EVENTS).await;
+        response.map_err(|error| fate.refusal().unwrap_or_else(|| Refusal::of(&error)))
     }
 }
 
 /// The response of the cache or an origin as it goes to the client.
 async fn respond(
     mut response: rewarm_http::Response<'static>,
-    mut served: Served,
-    watch: Watch,
+    version: Version,
+    mut account: Account,
 ) -> Response<Outgoing> {
     let mut head = Response::new(());
     *head.status_mut() = response.status;
     *head.headers_mut() = end_to_end(&response.headers);
+    let served = &mut account.served;
+    served.status = response.status;
+    served.reuse = Some(response.body.reuse().clone());
     fields::add_cache_status(head.headers_mut(), response.body.reuse());
     let has_no_body = served.method == Method::HEAD
         || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status);
@@ -120,9 +130,13 @@ async fn respond(
         // Nobody would ask it whether it has ended.
         served.complete = response.body.next().await.is_ok();
         served.reuse = Some(response.body.reuse().clone());
-        return head.map(|()| Outgoing::text(String::new(), served, watch));
+        return head.map(|()| Outgoing::text(String::new(), account));
     }
-    served.reuse = Some(response.body.reuse().clone());
-    let length = fields::content_length(head.headers());
-    head.map(|()| Outgoing::body(response.body, length, served, watch))
+    let length = response.body.length();
+    match length {
+        Some(length) => drop(head.headers_mut().insert(CONTENT_LENGTH, length.into())),
+        None => drop(head.headers_mut().remove(CONTENT_LENGTH)),
+    }
+    account.ends_with_connection = length.is_none() && version == Version::HTTP_10;
+    head.map(|()| Outgoing::body(response.body, length, account))
 }
