@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::link::Link;
-use crate::service::Service;
+use crate::service::{Asker, Service};
 use crate::wire::Wire;
 
 /// Bytes that the HTTP library may hold per direction; a head has to fit.
@@ -30,8 +30,8 @@ pub(crate) async fn serve(
     let limits = service.limits().clone();
     let link = Arc::new(Link::default());
     let wire = Wire::new(stream, Arc::clone(&link), &limits);
-    let handle =
-        service_fn(move |request| Arc::clone(&service).answer(request, peer, Arc::clone(&link)));
+    let asker = Asker { peer, link };
+    let handle = service_fn(move |request| Arc::clone(&service).answer(request, asker.clone()));
     let mut builder = Builder::new(TokioExecutor::new());
     // The wire limits heads, and all waits.
     builder.http1().max_headers(limits.fields + 1).max_buf_size(BUFFER).header_read_timeout(None);

@@ -15,6 +15,7 @@ pub mod head;
 mod inbound;
 mod link;
 mod outgoing;
+pub mod packages;
 mod refusal;
 mod reverse;
 mod server;

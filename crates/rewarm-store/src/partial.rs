@@ -34,7 +34,7 @@ const CHECKPOINT: u64 = 4 << 20;
 
 /// A published blob gets a modification time this far in the past, so that every later write to it
 /// changes the time, however coarse the file system's clock is.
-const BACKDATE: Duration = Duration::from_secs(4);
+pub(crate) const BACKDATE: Duration = Duration::from_secs(4);
 
 /// What the head file holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]

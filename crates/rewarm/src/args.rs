@@ -197,9 +197,11 @@ pub(crate) enum Cache {
     /// Count what is in it, by kind
     Info,
     /// List its entries
-    List(Filter),
-    /// Remove the entries that match
-    Remove(Filter),
+    List(List),
+    /// Show all that is known about a URL, and what a request for it would be given now
+    Show(Show),
+    /// Remove the entries that match, with all that only they refer to
+    Remove(Remove),
     /// Remove what is old, too much, left behind or of an unused format
     Prune(Prune),
     /// Remove everything
@@ -215,12 +217,52 @@ pub(crate) enum Cache {
 /// Which entries of the cache are meant.
 #[derive(Debug, Args)]
 pub(crate) struct Filter {
-    /// A URL, name or path with `*` for any text
+    /// A whole URL, or a part of a URL, name or path; with `*` for any text, all of it
     #[arg(value_name = "PATTERN")]
     pub(crate) pattern: Option<String>,
     /// Only entries of this kind (`http`, `tree`, `activation`, `check` …)
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
+    /// Only what was downloaded: short for `--kind http`
+    #[arg(long, conflicts_with = "kind")]
+    pub(crate) http: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Largest first, oldest first, or by URL or name [default: by kind, then by name]
+    #[arg(long, value_enum, value_name = "BY")]
+    pub(crate) sort: Option<Sort>,
+}
+
+/// By what entries are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    Size,
+    Age,
+    Url,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The URL
+    // Read later: what cannot be read may hold a password, and would be repeated here.
+    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: String,
+    /// Judge a request with this field, for example `Accept: text/html` (repeatable)
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -231,6 +273,13 @@ pub(crate) struct Prune {
     /// Keep only what was used within this time, for example `30d`
     #[arg(long, value_name = "AGE")]
     pub(crate) max_age: Option<String>,
+    /// Also remove now what other versions of rewarm keep here, in formats that this one does not
+    /// read; otherwise that goes once it was not used for 30 days
+    #[arg(long)]
+    pub(crate) old_formats: bool,
+    /// Do not ask before other versions' formats are removed
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -6,4 +6,6 @@ mod faults;
 mod flights;
 mod oracle;
 mod policy;
+mod rfc9110_terms;
+mod rfc9111_shared;
 mod safety;

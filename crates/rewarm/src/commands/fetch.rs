@@ -87,7 +87,7 @@ fn plan(args: &Fetch) -> Result<Vec<(Url, Option<PathBuf>)>, Failure> {
 }
 
 /// What cannot be read is shown only where no part of it can be a secret.
-pub(super) fn parse(text: &str) -> Result<Url, Failure> {
+pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
     Url::parse(text).map_err(|error| {
         let is_scheme = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let scheme = text.split(':').next().filter(is_scheme).unwrap_or_default();

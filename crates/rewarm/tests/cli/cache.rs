@@ -18,14 +18,17 @@ fn filled() -> (Sandbox, Server) {
 
 #[test]
 fn dir_and_info_say_where_and_how_much() {
-    let (sandbox, _server) = filled();
+    let (sandbox, server) = filled();
     assert_eq!(sandbox.run(["cache", "dir"]).expect_code(0).stdout, "[CACHE]\n");
     let info = sandbox.run(["cache", "info", "--json"]).expect_code(0);
     let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
     assert_eq!(value["kinds"]["http-v1"]["entries"], 2);
     assert_eq!(value["kinds"]["blobs"]["bytes"], 800);
+    let origin = &value["origins"][server.url("").trim_end_matches('/')];
+    assert_eq!((&origin["urls"], &origin["bytes"]), (&2.into(), &800.into()), "{value}");
+    assert!(value["bytes"].as_u64() > Some(800), "{value}");
     let text = sandbox.run(["cache", "info"]).expect_code(0).stdout;
-    assert!(text.contains("blobs"), "{text}");
+    assert!(text.contains("blobs") && text.contains("downloaded from\n  http://127"), "{text}");
 }
 
 #[test]
@@ -55,6 +58,7 @@ fn verify_drops_what_is_damaged_and_says_so() {
     let found = sandbox.run(["cache", "verify"]).expect_code(1);
     assert_eq!(found.stdout.lines().count(), 1, "{found}");
     assert!(found.stdout.starts_with("blob sha256:"), "{found}");
+    assert!(found.stdout.contains(&server.url("/")), "it says what is damaged: {found}");
     sandbox.run(["cache", "verify"]).expect_code(0);
     for name in ["/one", "/two"] {
         let output = sandbox.run(["fetch", &server.url(name), "-o", "-"]).expect_code(0);
@@ -71,6 +75,8 @@ fn prune_keeps_within_the_size_and_shows_its_plan_first() {
     assert_eq!(list.lines().count(), 2, "a dry run removes nothing: {list}");
     sandbox.run(["cache", "prune", "--max-size", "0"]).expect_code(0);
     assert_eq!(sandbox.run(["cache", "list"]).expect_code(0).stdout, "");
+    let left = crate::support::tool(&sandbox, "find", &["../cache/blobs-v1", "-type", "f"]).stdout;
+    assert_eq!(left, "", "what was fetched a moment ago goes as well");
 }
 
 #[test]
@@ -145,11 +151,19 @@ fn every_cache_command_has_its_results_as_json() {
     let plan = json(&["cache", "prune", "--dry-run", "--max-size", "0"], 0);
     assert!(plan["kept_bytes"].is_number(), "{plan}");
     assert!(!plan["would_remove"].as_array().expect("a list").is_empty(), "{plan}");
-    assert_eq!(json(&["cache", "remove", "one"], 0)[0]["name"], server.url("/one"));
+    let planned = json(&["cache", "remove", "--dry-run", "one"], 0);
+    let removed = json(&["cache", "remove", "one"], 0);
+    assert_eq!(removed["matched"][0]["name"], server.url("/one"));
+    assert_eq!(planned["would_free_bytes"], removed["freed_bytes"]);
+    assert_eq!(removed["removed"]["blobs"], serde_json::json!({ "entries": 1, "bytes": 400 }));
     let verified = json(&["cache", "verify"], 0);
     assert_eq!(verified["dropped"], serde_json::json!([]), "{verified}");
-    assert_eq!(json(&["cache", "purge", "--yes"], 0)["removed"]["blobs"]["entries"], 2);
-    assert_eq!(json(&["cache", "remove", "one"], 1), serde_json::json!([]));
+    let two = server.url("/two");
+    assert_eq!(json(&["cache", "show", &two], 0)["entries"][0]["responses"][0]["status"], 200);
+    assert_eq!(json(&["cache", "show", &server.url("/none")], 1)["nearest"][0], two);
+    assert_eq!(json(&["cache", "purge", "--yes"], 0)["removed"]["blobs"]["entries"], 1);
+    let none = json(&["cache", "remove", "one"], 1);
+    assert_eq!(none["matched"], serde_json::json!([]), "{none}");
 }
 
 #[test]
@@ -163,4 +177,44 @@ fn what_cut_off_downloads_left_is_counted() {
     let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
     assert_eq!(value["partial_downloads"]["entries"], 1, "{info}");
     assert!(value["partial_downloads"]["bytes"].as_u64() >= Some(200_000), "{info}");
+}
+
+#[test]
+fn formats_of_other_versions_go_when_asked_for_and_confirmed() {
+    let (sandbox, _server) = filled();
+    let digest = "ab".repeat(32);
+    for area in ["http-v9", "thing-v1"] {
+        let dir = sandbox.cache().join(area).join("ab");
+        std::fs::create_dir_all(&dir).expect("a directory can be made");
+        std::fs::write(dir.join(&digest), "of another version").expect("writable");
+    }
+    let holds = |area: &str| sandbox.cache().join(area).exists();
+    sandbox.run(["cache", "prune"]).expect_code(0);
+    assert!(holds("http-v9") && holds("thing-v1"), "they were used a moment ago");
+    let refused = sandbox.run(["cache", "prune", "--old-formats"]).expect_code(2);
+    assert!(refused.stderr.contains("http-v9: 18 B, last used "), "{refused}");
+    assert!(refused.stderr.contains("this version reads http-v1"), "{refused}");
+    assert!(refused.stderr.contains("a kind that this version does not know"), "{refused}");
+    assert!(refused.stderr.contains("hint: add `--yes`"), "{refused}");
+    let plan = sandbox.run(["cache", "prune", "--old-formats", "--dry-run"]).expect_code(0);
+    assert!(plan.stdout.contains("of a format no longer in use"), "{plan}");
+    assert!(holds("http-v9") && holds("thing-v1"));
+    sandbox.run(["cache", "prune", "--old-formats", "--yes"]).expect_code(0);
+    assert!(!holds("http-v9") && !holds("thing-v1") && holds("http-v1"));
+    let list = sandbox.run(["cache", "list", "--http"]).expect_code(0);
+    assert_eq!(list.stdout.lines().count(), 2, "this version's entries stay: {list}");
+    sandbox.run(["cache", "prune", "--old-formats"]).expect_code(0);
+}
+
+#[test]
+fn cut_off_downloads_are_within_the_size_bound() {
+    let sandbox = sandbox();
+    let server = Server::start(|_| Reply::generated(300_000).cut_after(200_000));
+    sandbox.run(["-q", "fetch", &server.url("/big")]).expect_code(3);
+    let plan = sandbox.run(["cache", "prune", "--max-size", "100KiB", "--dry-run"]).expect_code(0);
+    assert!(plan.stdout.contains("partial downloads"), "{plan}");
+    sandbox.run(["cache", "prune", "--max-size", "100KiB"]).expect_code(0);
+    let info = sandbox.run(["cache", "info", "--json"]).expect_code(0);
+    let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
+    assert_eq!(value["partial_downloads"]["entries"], 0, "{info}");
 }
