@@ -65,6 +65,9 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// Never use the network.
     pub offline: bool,
+    /// Follow the rules for a cache that serves several users (RFC 9111 section 1), and share with
+    /// them what may be shared. Entries are kept apart from those of a private cache.
+    pub shared: bool,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// For the next bytes to come.
@@ -96,6 +99,7 @@ impl ClientConfig {
         Self {
             user_agent: concat!("rewarm/", env!("CARGO_PKG_VERSION")).to_owned(),
             offline: false,
+            shared: false,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             retries: 3,

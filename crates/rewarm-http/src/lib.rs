@@ -1,4 +1,4 @@
-//! An RFC 9111 private cache and the client that fills it.
+//! An RFC 9111 cache, private or shared, and the client that fills it.
 //!
 //! [`Client::fetch`] brings a body into the store, verified, and says what was reused;
 //! [`Client::open`] streams it to the caller while it is being stored. What may be reused is decided
@@ -9,7 +9,10 @@
 //! the user: [`ClientConfig`] and [`Clock`] carry all of that. URLs are shown through [`Url`] only,
 //! which hides secrets.
 
+mod answering;
+mod asking;
 mod body;
+mod cache_status;
 mod call;
 mod client;
 mod config;
@@ -19,6 +22,7 @@ mod exchange;
 mod flight;
 mod following;
 mod formats;
+pub mod inspect;
 mod leading;
 mod ledger;
 pub mod policy;
@@ -26,6 +30,7 @@ pub mod record;
 mod request;
 mod resume;
 mod spill;
+mod stored;
 mod tls;
 mod transport;
 mod upload;
@@ -33,6 +38,7 @@ mod url;
 mod verify;
 
 pub use body::{Body, Response};
+pub use cache_status::{CacheStatus, Forwarded};
 pub use client::Client;
 pub use config::{ClientConfig, Clock, NetrcFile, Proxies};
 pub use error::{Cause, ErrorKind, FetchError};

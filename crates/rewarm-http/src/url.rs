@@ -114,6 +114,11 @@ impl Url {
         self.0.url.origin() == other.0.url.origin()
     }
 
+    /// Scheme, host and port as text, the port left out where it is the scheme's own.
+    pub fn origin(&self) -> String {
+        self.0.url.origin().ascii_serialization()
+    }
+
     /// The last path segment, percent-encoded as it stands; empty for a directory.
     pub fn file_name(&self) -> &str {
         self.0.url.path().rsplit('/').next().unwrap_or_default()

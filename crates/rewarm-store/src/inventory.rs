@@ -131,7 +131,8 @@ pub struct Stray {
     pub bytes: u64,
     /// When it was last written.
     pub modified: SystemTime,
-    /// Whether somebody was seen to be at work on it. Only temporary files are asked.
+    /// Whether somebody was seen to be at work on it. Only temporary files and partial downloads
+    /// are asked.
     pub is_in_use: bool,
 }
 
@@ -144,6 +145,13 @@ pub struct KindTotal {
     pub bytes: u64,
     /// Of the distinct blobs and trees they refer to; other kinds may refer to the same.
     pub referenced_bytes: u64,
+}
+
+impl RecordInfo {
+    /// What no other record has in common with it: kind, version and key.
+    pub(crate) fn place(&self) -> (&str, u16, Digest) {
+        (&self.kind, self.version, self.key)
+    }
 }
 
 impl Inventory {
@@ -330,9 +338,17 @@ impl Store {
         }
         let partial = list(&root.join(layout::PARTIAL))?;
         for entry in partial.iter().filter(|entry| has_name(entry, layout::is_partial)) {
-            add(StrayKind::Partial, entry, false);
+            add(StrayKind::Partial, entry, self.is_under_way(entry));
         }
         Ok(())
+    }
+
+    /// Whether somebody holds the lock of a partial download.
+    fn is_under_way(&self, entry: &DirEntry) -> bool {
+        let name = entry.file_name();
+        let key = name.to_str().and_then(|name| name.split('.').next()?.parse().ok());
+        let free = key.map(|key| Lock::is_free(&self.lock_path(layout::PARTIAL_LOCK, &key)));
+        !matches!(free, Some(Ok(true)))
     }
 
     /// Whether the writer of a temporary file or directory no longer lives.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -356,6 +356,7 @@ struct Shared {
     stopped: AtomicBool,
     seen: Mutex<Vec<Seen>>,
     counts: Mutex<HashMap<String, usize>>,
+    sent: AtomicU64,
     gates: Mutex<Vec<Gate>>,
     streams: Mutex<Vec<TcpStream>>,
 }
@@ -385,6 +386,7 @@ impl Server {
             stopped: AtomicBool::new(false),
             seen: Mutex::default(),
             counts: Mutex::default(),
+            sent: AtomicU64::new(0),
             gates: Mutex::default(),
             streams: Mutex::default(),
         });
@@ -406,6 +408,11 @@ impl Server {
     /// How many requests came for a path.
     pub fn count(&self, path: &str) -> usize {
         lock(&self.shared.counts).get(path).copied().unwrap_or_default()
+    }
+
+    /// How many bytes of bodies were sent, with their chunk framing.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::SeqCst)
     }
 
     /// All requests in the order in which they came.
@@ -465,7 +472,7 @@ fn converse(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 gate.open();
             }
         }
-        if !answer(&mut output, &request, &reply)? {
+        if !answer(&mut output, &request, &reply, &shared.sent)? {
             return output.shutdown(Shutdown::Both);
         }
     }
@@ -499,7 +506,12 @@ fn read_request(input: &mut impl BufRead) -> io::Result<Option<Seen>> {
 }
 
 /// Says whether the connection can be used again.
-fn answer(output: &mut TcpStream, request: &Seen, reply: &Reply) -> io::Result<bool> {
+fn answer(
+    output: &mut TcpStream,
+    request: &Seen,
+    reply: &Reply,
+    sent: &AtomicU64,
+) -> io::Result<bool> {
     if let Some(gate) = &reply.head_gate {
         gate.pass();
     }
@@ -546,13 +558,32 @@ fn answer(output: &mut TcpStream, request: &Seen, reply: &Reply) -> io::Result<b
     if !has_body {
         return Ok(true);
     }
-    let whole = send_body(output, reply, range, reply.chunked && status == reply.status)?;
+    let mut output = Counting { inner: output, sent };
+    let whole = send_body(&mut output, reply, range, reply.chunked && status == reply.status)?;
     Ok(whole && reply.declared.is_none() && !reply.until_close)
+}
+
+/// A connection that counts the bytes of a body.
+struct Counting<'a> {
+    inner: &'a mut TcpStream,
+    sent: &'a AtomicU64,
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.sent.fetch_add(count as u64, Ordering::SeqCst);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Says whether all of it was sent.
 fn send_body(
-    output: &mut TcpStream,
+    output: &mut Counting<'_>,
     reply: &Reply,
     range: Range<u64>,
     chunked: bool,

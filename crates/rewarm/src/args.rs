@@ -1,6 +1,7 @@
 //! The command line, as it is typed. What it means is decided in `settings` and the commands.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Download through the cache
     Fetch(Fetch),
+    /// Serve HTTP clients through the cache
+    Proxy(Proxy),
     /// Look after the cache
     #[command(subcommand)]
     Cache(Cache),
@@ -172,6 +175,21 @@ pub(crate) struct Fetch {
     pub(crate) explain: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8181")]
+    pub(crate) listen: SocketAddr,
+    /// Answer with what is at this URL: a path here is appended to its path
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    // Read later: what cannot be read may hold a password, and would be repeated here.
+    pub(crate) upstream: Option<String>,
+    /// Serve this many connections at once; more wait
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_connections: u16,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cache {
     /// Print where the cache is
@@ -179,9 +197,11 @@ pub(crate) enum Cache {
     /// Count what is in it, by kind
     Info,
     /// List its entries
-    List(Filter),
-    /// Remove the entries that match
-    Remove(Filter),
+    List(List),
+    /// Show all that is known about a URL, and what a request for it would be given now
+    Show(Show),
+    /// Remove the entries that match, with all that only they refer to
+    Remove(Remove),
     /// Remove what is old, too much, left behind or of an unused format
     Prune(Prune),
     /// Remove everything
@@ -197,12 +217,52 @@ pub(crate) enum Cache {
 /// Which entries of the cache are meant.
 #[derive(Debug, Args)]
 pub(crate) struct Filter {
-    /// A URL, name or path with `*` for any text
+    /// A whole URL, or a part of a URL, name or path; with `*` for any text, all of it
     #[arg(value_name = "PATTERN")]
     pub(crate) pattern: Option<String>,
     /// Only entries of this kind (`http`, `tree`, `activation`, `check` …)
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
+    /// Only what was downloaded: short for `--kind http`
+    #[arg(long, conflicts_with = "kind")]
+    pub(crate) http: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Largest first, oldest first, or by URL or name [default: by kind, then by name]
+    #[arg(long, value_enum, value_name = "BY")]
+    pub(crate) sort: Option<Sort>,
+}
+
+/// By what entries are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    Size,
+    Age,
+    Url,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The URL
+    // Read later: what cannot be read may hold a password, and would be repeated here.
+    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: String,
+    /// Judge a request with this field, for example `Accept: text/html` (repeatable)
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

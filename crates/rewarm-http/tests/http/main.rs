@@ -10,6 +10,8 @@ mod oracle;
 mod policy;
 mod proxies;
 mod raw;
+mod rfc9110_terms;
+mod rfc9111_shared;
 mod safety;
 mod secure;
 mod wire;

@@ -4,6 +4,7 @@
 //! looks at every entry once more before it goes.
 
 mod plan;
+mod planner;
 mod sweep;
 
 pub use plan::{GcPlan, Limits, Reason, Removal, Target};

@@ -17,7 +17,7 @@ use crate::dirs::remove_dir;
 use crate::fs::{is_absence, remove_if_present};
 use crate::gc::{GcPlan, Limits, Removal, Target};
 use crate::handout::remove_if_dead;
-use crate::inventory::{Stray, StrayKind};
+use crate::inventory::{RecordInfo, Stray, StrayKind};
 use crate::layout;
 use crate::lock::Lock;
 use crate::record::Format;
@@ -52,6 +52,10 @@ pub struct SweepReport {
     pub removed: BTreeMap<String, Count>,
     /// What was to go and stayed, because it was in use or had changed.
     pub spared: Count,
+    /// Blobs and trees without a record that stay because they were written a moment ago.
+    pub waiting: Count,
+    /// Blobs of removed records that stay because other entries refer to them as well.
+    pub shared: Count,
     /// What could not be removed.
     pub failed: Vec<(PathBuf, io::Error)>,
 }
@@ -115,7 +119,36 @@ impl Store {
         let _sweeping = Lock::exclusive(&layout::sweep_lock(self.root()), self.modes())?;
         self.collect_leases()?;
         let plan = self.gc_plan(known, limits, now)?;
-        let report = self.execute(&plan, limits, now, Patience::Wait)?;
+        let report = self.execute(&plan, Patience::Wait)?;
+        self.collect_leases()?;
+        Ok(report)
+    }
+
+    /// What removing these records would do now, with the blobs and trees that nothing else refers
+    /// to. Changes nothing.
+    pub fn removal_plan(
+        &self,
+        known: &[Format],
+        chosen: &[RecordInfo],
+        now: SystemTime,
+    ) -> io::Result<GcPlan> {
+        let leased = self.leased()?;
+        let limits = Limits::default();
+        Ok(GcPlan::removing(&self.inventory(known)?, &leased, chosen, &limits, now))
+    }
+
+    /// Removes these records, and at once the blobs and trees that nothing else refers to. What
+    /// is in use, or changed since it was listed, stays. Waits for a sweeper to finish.
+    pub fn remove_entries(
+        &self,
+        known: &[Format],
+        chosen: &[RecordInfo],
+        now: SystemTime,
+    ) -> io::Result<SweepReport> {
+        let _sweeping = Lock::exclusive(&layout::sweep_lock(self.root()), self.modes())?;
+        self.collect_leases()?;
+        let plan = self.removal_plan(known, chosen, now)?;
+        let report = self.execute(&plan, Patience::Wait)?;
         self.collect_leases()?;
         Ok(report)
     }
@@ -146,7 +179,7 @@ impl Store {
         }
         self.collect_leases().ok()?;
         let plan = self.gc_plan(known, limits, now).ok()?;
-        let report = self.execute(&plan, limits, now, Patience::GiveUp).ok()?;
+        let report = self.execute(&plan, Patience::GiveUp).ok()?;
         self.collect_leases().ok()?;
         Some(report)
     }
@@ -158,14 +191,11 @@ impl Store {
         !modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age < INTERVAL))
     }
 
-    fn execute(
-        &self,
-        plan: &GcPlan,
-        limits: &Limits,
-        now: SystemTime,
-        patience: Patience,
-    ) -> io::Result<SweepReport> {
-        let mut report = SweepReport::default();
+    fn execute(&self, plan: &GcPlan, patience: Patience) -> io::Result<SweepReport> {
+        let GcPlan { waiting, shared, in_use, .. } = *plan;
+        let mut report = SweepReport { waiting, shared, spared: in_use, ..SweepReport::default() };
+        // What records that stayed after all refer to.
+        let mut needed: HashSet<Digest> = HashSet::new();
         let (strays, entries): (Vec<_>, Vec<_>) =
             plan.removals.iter().partition(|removal| matches!(removal.target, Target::Stray(_)));
         for batch in entries.chunks(BATCH) {
@@ -179,7 +209,13 @@ impl Store {
             let mut detached = Vec::new();
             for removal in batch {
                 let path = self.path_of(&removal.target);
-                let result = self.remove_entry(removal, &path, &leased, &mut detached);
+                let result = match &removal.target {
+                    Target::Blob(blob) if needed.contains(&blob.digest) => Ok(false),
+                    _ => self.remove_entry(removal, &path, &leased, &mut detached),
+                };
+                if !matches!(result, Ok(true)) {
+                    needed.extend(removal.target.references());
+                }
                 report.note(removal, &path, result);
             }
             drop(gate);
@@ -192,7 +228,7 @@ impl Store {
         for removal in strays {
             if let Target::Stray(stray) = &removal.target {
                 let path = self.root().join(&stray.path);
-                report.note(removal, &path, self.remove_stray(stray, &path, limits, now));
+                report.note(removal, &path, self.remove_stray(stray, &path));
             }
         }
         Ok(report)
@@ -272,13 +308,7 @@ impl Store {
         lock.discard(path).map(|()| true)
     }
 
-    fn remove_stray(
-        &self,
-        stray: &Stray,
-        path: &Path,
-        limits: &Limits,
-        now: SystemTime,
-    ) -> io::Result<bool> {
+    fn remove_stray(&self, stray: &Stray, path: &Path) -> io::Result<bool> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match stray.kind {
             StrayKind::Lock => Lock::remove_if_free(path),
@@ -295,9 +325,8 @@ impl Store {
                 let key = name.split('.').next().and_then(|name| name.parse().ok());
                 let work = || remove_if_present(path);
                 let modified = fs::symlink_metadata(path)?.modified()?;
-                let age = now.duration_since(modified).unwrap_or_default();
                 match key {
-                    Some(key) if age >= limits.partial_age => {
+                    Some(key) if modified == stray.modified => {
                         self.locked(&self.lock_path(layout::PARTIAL_LOCK, &key), work)
                     }
                     _ => Ok(false),

@@ -277,12 +277,12 @@ fn strays_go_by_their_own_rules() {
         ],
         ..Inventory::default()
     };
-    let decided = decide(&inventory, &[], &limits(Some(0), None));
+    let decided = decide(&inventory, &[], &limits(Some(1), None));
     let expected = [
         ("temporary files tmp/dead", Reason::Abandoned),
         ("locks locks/old", Reason::Abandoned),
-        ("partial downloads partial-v1/old", Reason::Abandoned),
         ("damaged records http-v1/x", Reason::Damaged),
+        ("partial downloads partial-v1/old", Reason::Abandoned),
     ];
     assert_eq!(decided, of(&expected));
 }
@@ -302,4 +302,102 @@ fn slots_and_records_are_swept_in_one_order() {
     };
     let decided = decide(&inventory, &[], &limits(Some(10), None));
     assert_eq!(decided, of(&[("slots a", Reason::OverSize), ("http-v1 b", Reason::OverSize)]));
+}
+
+#[test]
+fn cut_off_downloads_count_and_go_least_recently_written_first_unless_under_way() {
+    let part = |path: &str, bytes, age, is_in_use| Stray {
+        kind: StrayKind::Partial,
+        path: path.into(),
+        bytes,
+        modified: ago(age),
+        is_in_use,
+    };
+    let inventory = Inventory {
+        records: vec![record("http", "a", 10, 2 * DAY, &[])],
+        strays: vec![
+            part("partial-v1/1.data", 50, 3 * DAY, true),
+            part("partial-v1/2.data", 50, DAY, false),
+            part("partial-v1/3.data", 50, 4 * DAY, false),
+            part("partial-v1/3.kept", 1, 5 * DAY, false),
+        ],
+        ..Inventory::default()
+    };
+    let goes = |max| decide(&inventory, &[], &limits(Some(max), None));
+    let (over, oldest) = (Reason::OverSize, "partial downloads partial-v1/3.data");
+    assert!(goes(161).is_empty());
+    let first = [(oldest, over), ("partial downloads partial-v1/3.kept", over)];
+    assert_eq!(goes(160), of(&first), "the head goes with its data");
+    assert_eq!(goes(109), of(&[first[0], first[1], ("http-v1 a", over)]));
+    let last = ("partial downloads partial-v1/2.data", over);
+    assert_eq!(goes(0), of(&[first[0], first[1], ("http-v1 a", over), last]));
+    let plan = GcPlan::new(&inventory, &HashSet::new(), &limits(Some(0), None), now());
+    assert_eq!(plan.kept_bytes, 50, "what is under way counts, and stays");
+}
+
+#[test]
+fn young_blob_goes_with_its_last_record_but_not_before_a_record_that_may_be_coming() {
+    let inventory = |blob_age| Inventory {
+        records: vec![record("http", "a", 1, 60, &["A"])],
+        blobs: vec![blob("A", 100, blob_age), blob("B", 7, 60)],
+        ..Inventory::default()
+    };
+    let goes = |blob_age| decide(&inventory(blob_age), &[], &limits(Some(0), None));
+    let record = ("http-v1 a", Reason::OverSize);
+    assert_eq!(goes(61), of(&[record, ("blobs A", Reason::OverSize)]));
+    assert_eq!(goes(30), of(&[record]), "it was written again since");
+    let plan = GcPlan::new(&inventory(61), &HashSet::new(), &limits(Some(0), None), now());
+    assert_eq!((plan.waiting.entries, plan.waiting.bytes), (1, 7), "{plan:?}");
+    assert_eq!(plan.kept_bytes, 7);
+}
+
+#[test]
+fn unreadable_format_may_refer_to_a_young_blob() {
+    let inventory = Inventory {
+        records: vec![record("http", "a", 1, 60, &["A"])],
+        blobs: vec![blob("A", 100, 61)],
+        others: vec![AreaInfo {
+            name: "http-v9".into(),
+            entries: 1,
+            bytes: 1,
+            last_used: ago(DAY),
+            is_readable: false,
+        }],
+        ..Inventory::default()
+    };
+    let decided = decide(&inventory, &[], &limits(Some(0), None));
+    assert_eq!(decided, of(&[("http-v1 a", Reason::OverSize)]));
+}
+
+#[test]
+fn chosen_records_go_with_what_only_they_refer_to() {
+    let inventory = Inventory {
+        records: vec![
+            record("http", "a", 1, DAY, &["A", "B"]),
+            record("http", "b", 1, DAY, &["A"]),
+            record("http", "c", 1, DAY, &["B", "C"]),
+            record("http", "d", 1, DAY, &["D"]),
+            record("tree", "A", 1, DAY, &["A"]),
+        ],
+        blobs: ["A", "B", "C", "D"].map(|name| blob(name, 100, 2 * DAY)).into(),
+        trees: vec![TreeInfo {
+            digest: Digest::of("A"),
+            bytes: 300,
+            last_used: ago(DAY),
+            is_listed: true,
+        }],
+        ..Inventory::default()
+    };
+    let remove = |chosen: &[usize], leased: &[&str]| {
+        let chosen: Vec<_> = chosen.iter().map(|&at| inventory.records[at].clone()).collect();
+        let leased: HashSet<Digest> = leased.iter().map(Digest::of).collect();
+        let plan = GcPlan::removing(&inventory, &leased, &chosen, &Limits::default(), now());
+        let mut names: Vec<_> = plan.removals.iter().map(|r| name(&r.target)).collect();
+        names.sort();
+        (names.join(", "), plan.shared.entries, plan.in_use.entries)
+    };
+    assert_eq!(remove(&[0], &[]), ("http-v1 a".into(), 2, 0));
+    assert_eq!(remove(&[0, 2], &[]), ("blobs B, blobs C, http-v1 a, http-v1 c".into(), 1, 0));
+    assert_eq!(remove(&[0, 1, 4], &[]), ("blobs A, http-v1 a, http-v1 b, trees A".into(), 1, 0));
+    assert_eq!(remove(&[3], &["D"]), (String::new(), 1, 1));
 }

@@ -408,3 +408,57 @@ fn inventory_lists_records_with_their_references_and_totals() {
     store.remove_listed(record).unwrap();
     assert_eq!(store.read::<Note>(&key), None);
 }
+
+#[test]
+fn removed_records_free_their_space_at_once_and_nobody_elses() {
+    let (_dir, store) = store();
+    let (gone, own) = put_note(&store, "own", Duration::ZERO);
+    let shared = put(&store, b"shared");
+    let (other, third) = (Digest::of("other"), Digest::of("third"));
+    store.write(&gone, &note("own", &[own, shared])).unwrap();
+    store.write(&other, &note("other", &[shared])).unwrap();
+    store.write(&third, &note("third", &[shared])).unwrap();
+    let leased = put(&store, b"leased");
+    let (used, lease) = (Digest::of("used"), store.lease([leased]).unwrap());
+    store.write(&used, &note("used", &[leased])).unwrap();
+
+    let records = store.inventory(&known()).unwrap().records;
+    let chosen: Vec<_> =
+        records.into_iter().filter(|r| [gone, other, used].contains(&r.key)).collect();
+    let plan = store.removal_plan(&known(), &chosen, now()).unwrap();
+    assert_eq!(plan.removals.len(), 3, "{plan}");
+    assert!(store.read::<Note>(&gone).is_some(), "a plan changes nothing");
+    let report = store.remove_entries(&known(), &chosen, now()).unwrap();
+    assert_eq!(report.removed["note-v1"].entries, 2);
+    assert_eq!((report.removed["blobs"].entries, report.removed["blobs"].bytes), (1, 3));
+    assert_eq!((report.shared.entries, report.spared.entries), (2, 1));
+    assert!(store.blob_path(&own).is_none());
+    assert!(store.blob_path(&shared).is_some() && store.read::<Note>(&third).is_some());
+    assert!(store.blob_path(&leased).is_some() && store.read::<Note>(&used).is_some());
+    drop(lease);
+}
+
+#[test]
+fn download_under_way_is_not_cut_by_the_size_bound() {
+    let (_dir, store) = store();
+    let start = |text: &str| {
+        let flight = store.try_flight(&Digest::of(text)).unwrap().unwrap();
+        let mut writer = flight.start(&note(text, &[])).unwrap();
+        writer.write(&[7; 1000]).unwrap();
+        writer
+    };
+    let (under_way, cut_off) = (start("under way"), start("cut off"));
+    drop(cut_off);
+    let limits = Limits { max_bytes: Some(0), ..Limits::default() };
+    let report = store.sweep(&known(), &limits, now()).unwrap();
+    assert_eq!(report.removed["partial downloads"].entries, 2, "data and head");
+    let left = walk(&store.root().join("partial-v1"));
+    assert!(
+        !left.is_empty()
+            && left.iter().all(|path| {
+                path.to_string_lossy().contains(&Digest::of("under way").to_string())
+            })
+    );
+    let landed = under_way.commit(None).expect("nothing was taken from it");
+    assert_eq!(landed.blob.size, 1000);
+}

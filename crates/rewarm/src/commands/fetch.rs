@@ -87,7 +87,7 @@ fn plan(args: &Fetch) -> Result<Vec<(Url, Option<PathBuf>)>, Failure> {
 }
 
 /// What cannot be read is shown only where no part of it can be a secret.
-fn parse(text: &str) -> Result<Url, Failure> {
+pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
     Url::parse(text).map_err(|error| {
         let is_scheme = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let scheme = text.split(':').next().filter(is_scheme).unwrap_or_default();
@@ -258,7 +258,7 @@ fn describe(fetched: &Fetched, placed: &Placed) -> serde_json::Value {
     })
 }
 
-fn reuse_word(reuse: &Reuse) -> &'static str {
+pub(super) fn reuse_word(reuse: &Reuse) -> &'static str {
     match reuse {
         Reuse::Fresh => "fresh",
         Reuse::Stale => "stale",

@@ -18,14 +18,17 @@ fn filled() -> (Sandbox, Server) {
 
 #[test]
 fn dir_and_info_say_where_and_how_much() {
-    let (sandbox, _server) = filled();
+    let (sandbox, server) = filled();
     assert_eq!(sandbox.run(["cache", "dir"]).expect_code(0).stdout, "[CACHE]\n");
     let info = sandbox.run(["cache", "info", "--json"]).expect_code(0);
     let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
     assert_eq!(value["kinds"]["http-v1"]["entries"], 2);
     assert_eq!(value["kinds"]["blobs"]["bytes"], 800);
+    let origin = &value["origins"][server.url("").trim_end_matches('/')];
+    assert_eq!((&origin["urls"], &origin["bytes"]), (&2.into(), &800.into()), "{value}");
+    assert!(value["bytes"].as_u64() > Some(800), "{value}");
     let text = sandbox.run(["cache", "info"]).expect_code(0).stdout;
-    assert!(text.contains("blobs"), "{text}");
+    assert!(text.contains("blobs") && text.contains("downloaded from\n  http://127"), "{text}");
 }
 
 #[test]
@@ -71,6 +74,8 @@ fn prune_keeps_within_the_size_and_shows_its_plan_first() {
     assert_eq!(list.lines().count(), 2, "a dry run removes nothing: {list}");
     sandbox.run(["cache", "prune", "--max-size", "0"]).expect_code(0);
     assert_eq!(sandbox.run(["cache", "list"]).expect_code(0).stdout, "");
+    let left = crate::support::tool(&sandbox, "find", &["../cache/blobs-v1", "-type", "f"]).stdout;
+    assert_eq!(left, "", "what was fetched a moment ago goes as well");
 }
 
 #[test]
@@ -145,11 +150,19 @@ fn every_cache_command_has_its_results_as_json() {
     let plan = json(&["cache", "prune", "--dry-run", "--max-size", "0"], 0);
     assert!(plan["kept_bytes"].is_number(), "{plan}");
     assert!(!plan["would_remove"].as_array().expect("a list").is_empty(), "{plan}");
-    assert_eq!(json(&["cache", "remove", "one"], 0)[0]["name"], server.url("/one"));
+    let planned = json(&["cache", "remove", "--dry-run", "one"], 0);
+    let removed = json(&["cache", "remove", "one"], 0);
+    assert_eq!(removed["matched"][0]["name"], server.url("/one"));
+    assert_eq!(planned["would_free_bytes"], removed["freed_bytes"]);
+    assert_eq!(removed["removed"]["blobs"], serde_json::json!({ "entries": 1, "bytes": 400 }));
     let verified = json(&["cache", "verify"], 0);
     assert_eq!(verified["dropped"], serde_json::json!([]), "{verified}");
-    assert_eq!(json(&["cache", "purge", "--yes"], 0)["removed"]["blobs"]["entries"], 2);
-    assert_eq!(json(&["cache", "remove", "one"], 1), serde_json::json!([]));
+    let two = server.url("/two");
+    assert_eq!(json(&["cache", "show", &two], 0)["entries"][0]["responses"][0]["status"], 200);
+    assert_eq!(json(&["cache", "show", &server.url("/none")], 1)["nearest"][0], two);
+    assert_eq!(json(&["cache", "purge", "--yes"], 0)["removed"]["blobs"]["entries"], 1);
+    let none = json(&["cache", "remove", "one"], 1);
+    assert_eq!(none["matched"], serde_json::json!([]), "{none}");
 }
 
 #[test]

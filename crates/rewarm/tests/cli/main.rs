@@ -6,6 +6,7 @@
 mod cache;
 mod check;
 mod docs;
+mod entries;
 mod fetch;
 mod install;
 mod misuse;
