@@ -7,5 +7,8 @@ mod flights;
 mod oracle;
 mod policy;
 mod rfc9110_terms;
+mod rfc9111_freshening;
+mod rfc9111_reusing;
 mod rfc9111_shared;
+mod rfc9111_storing;
 mod safety;
