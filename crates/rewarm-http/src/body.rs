@@ -109,11 +109,13 @@ impl<'e> Body<'e> {
                 State::Leading(leading) => leading.step(&mut self.call).await,
                 State::Following(following) => following.step(&mut self.call).await,
             };
+            if let State::Leading(leading) = &mut self.state {
+                self.trailers = leading.trailers().or(self.trailers.take());
+            }
             let goes_on = matches!(step, Ok(Step::Bytes(_) | Step::Again | Step::End(None)));
             if let (State::Leading(leading), true) = (&mut self.state, goes_on) {
                 self.reuse = leading.reuse();
                 self.salvage = leading.salvage().or(self.salvage.take());
-                self.trailers = leading.trailers().or(self.trailers.take());
             }
             match step {
                 Ok(Step::Bytes(bytes)) => return Ok(Some(bytes)),

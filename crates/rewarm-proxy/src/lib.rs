@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod fields;
 mod outgoing;
+pub mod packages;
 mod refusal;
 mod reverse;
 mod server;

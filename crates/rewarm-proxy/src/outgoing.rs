@@ -14,10 +14,13 @@ use http_body::{Body, Frame, SizeHint};
 use rewarm_http::{FetchError, Reuse};
 
 use crate::config::{Served, Watch};
+use crate::packages::Rewrite;
 
 /// A body under way.
 struct Flow {
     body: rewarm_http::Body<'static>,
+    /// What is changed on the way.
+    rewrite: Option<Rewrite>,
     /// Bytes to come, where that is known.
     left: Option<u64>,
 }
@@ -43,8 +46,26 @@ pub(crate) struct Outgoing {
 }
 
 impl Flow {
+    /// The next bytes for the client. Of a changed body they are some, or it has ended.
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        let mut changed = Vec::new();
+        while let Some(rewrite) = &mut self.rewrite {
+            match self.body.next().await? {
+                Some(bytes) => rewrite.feed(&bytes, &mut changed),
+                None => {
+                    rewrite.finish(&mut changed);
+                    self.rewrite = None;
+                }
+            }
+            if !changed.is_empty() {
+                return Ok(Some(changed.into()));
+            }
+        }
+        self.body.next().await
+    }
+
     async fn step(mut self) -> Step {
-        let mut next = self.body.next().await;
+        let mut next = self.next().await;
         let mut goes_on = matches!(next, Ok(Some(_)));
         if let (Ok(Some(bytes)), Some(left)) = (&next, &mut self.left) {
             *left = left.saturating_sub(bytes.len() as u64);
@@ -69,14 +90,15 @@ impl Outgoing {
         Self { source, served, watch }
     }
 
-    /// What the cache or an origin answers; `length` is what the response announces.
+    /// What the cache or an origin answers, changed if it is to be; `length` is what the response
+    /// announces.
     pub(crate) fn body(
-        body: rewarm_http::Body<'static>,
+        (body, rewrite): (rewarm_http::Body<'static>, Option<Rewrite>),
         length: Option<u64>,
         served: Served,
         watch: Watch,
     ) -> Self {
-        let flow = Flow { body, left: length };
+        let flow = Flow { body, rewrite, left: length };
         Self { source: Source::Flow(Box::pin(flow.step())), served, watch }
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -14,8 +15,15 @@ use rewarm_http::policy::storing::end_to_end;
 
 use crate::config::{Limits, Mode, ProxyConfig, Served, Watch};
 use crate::outgoing::Outgoing;
+use crate::packages::{Asked, Packages, Page, PageError, Rewrite};
 use crate::refusal::{Refusal, refuse_method};
 use crate::{fields, reverse};
+
+/// What the cache answered, and how its body is changed on the way.
+struct Answer {
+    response: rewarm_http::Response<'static>,
+    rewrite: Option<Rewrite>,
+}
 
 /// Answers requests.
 #[derive(Debug)]
@@ -53,9 +61,9 @@ impl Service {
         };
         let watch = self.config.watch.clone();
         let mut response = match self.forward(request, peer, &mut served).await {
-            Ok(response) => {
-                served.status = response.status;
-                respond(response, served, watch).await
+            Ok(answer) => {
+                served.status = answer.response.status;
+                respond(answer, served, watch).await
             }
             Err(refusal) => {
                 served.status = refusal.status;
@@ -72,7 +80,7 @@ impl Service {
         request: Request<Incoming>,
         peer: SocketAddr,
         served: &mut Served,
-    ) -> Result<rewarm_http::Response<'static>, Refusal> {
+    ) -> Result<Answer, Refusal> {
         let (mut head, body) = request.into_parts();
         if fields::passed(&head.headers, &self.name) {
             return Err(Refusal::new(
@@ -81,35 +89,62 @@ impl Service {
             ));
         }
         refuse_method(&mut head)?;
-        let Mode::Upstream(upstream) = &self.mode;
-        let url = reverse::target(upstream, &head.uri)
-            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-        served.url = Some(url.clone());
-        let mut headers = end_to_end(&head.headers);
-        for name in [HOST, EXPECT, CONTENT_LENGTH] {
-            headers.remove(name);
-        }
         let host = fields::host_of(&head.uri, &head.headers);
-        fields::add_forwarded(&mut headers, peer.ip(), host.as_deref());
-        fields::add_via(&mut headers, head.version, &self.name);
+        let (mut request, page) = match &self.mode {
+            Mode::Upstream(upstream) => {
+                let url = reverse::target(upstream, &head.uri)
+                    .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+                let mut request = rewarm_http::Request::get(url);
+                request.headers = end_to_end(&head.headers);
+                for name in [HOST, EXPECT, CONTENT_LENGTH] {
+                    request.headers.remove(name);
+                }
+                fields::add_forwarded(&mut request.headers, peer.ip(), host.as_deref());
+                request.method = head.method;
+                request.follow = false;
+                (request, None)
+            }
+            Mode::Packages(packages) => routed(packages, &head, host.as_deref())?,
+        };
+        served.url = Some(request.url.clone());
+        fields::add_via(&mut request.headers, head.version, &self.name);
         let collected = body.collect().await.map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))
         })?;
-        let mut request = rewarm_http::Request::get(url);
-        request.method = head.method;
-        request.headers = headers;
         request.body = rewarm_http::RequestBody::Whole(collected.to_bytes());
-        request.follow = false;
-        self.config.client.open(&request, NO_EVENTS).await.map_err(|error| Refusal::of(&error))
+        let response = self.config.client.open(&request, NO_EVENTS).await;
+        let mut response = response.map_err(|error| Refusal::of(&error))?;
+        let rewrite = match page {
+            Some(page) => page.answer(&response.url, response.status, &mut response.headers),
+            None => Ok(None),
+        };
+        let refused = |error: PageError| Refusal::new(StatusCode::BAD_GATEWAY, error.to_string());
+        Ok(Answer { response, rewrite: rewrite.map_err(refused)? })
     }
 }
 
+/// What to ask an upstream of packages.
+fn routed(
+    packages: &Packages,
+    head: &Parts,
+    host: Option<&str>,
+) -> Result<(rewarm_http::Request, Option<Page>), Refusal> {
+    let root = format!("http://{}", host.unwrap_or("localhost"));
+    let asked = Asked {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+        root: &root,
+    };
+    let route = packages.route(&asked);
+    let route = route.map_err(|refusal| Refusal::new(refusal.status(), refusal.to_string()))?;
+    Ok((route.request, route.page))
+}
+
 /// The response of the cache or an origin as it goes to the client.
-async fn respond(
-    mut response: rewarm_http::Response<'static>,
-    mut served: Served,
-    watch: Watch,
-) -> Response<Outgoing> {
+async fn respond(answer: Answer, mut served: Served, watch: Watch) -> Response<Outgoing> {
+    let Answer { mut response, rewrite } = answer;
     let mut head = Response::new(());
     *head.status_mut() = response.status;
     *head.headers_mut() = end_to_end(&response.headers);
@@ -124,5 +159,5 @@ async fn respond(
     }
     served.reuse = Some(response.body.reuse().clone());
     let length = fields::content_length(head.headers());
-    head.map(|()| Outgoing::body(response.body, length, served, watch))
+    head.map(|()| Outgoing::body((response.body, rewrite), length, served, watch))
 }

@@ -184,6 +184,15 @@ pub(crate) struct Proxy {
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     // Read later: what cannot be read may hold a password, and would be repeated here.
     pub(crate) upstream: Option<String>,
+    /// Serve this package index at `/NAME/simple/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) index: Vec<String>,
+    /// Serve the conda channels below this URL at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) conda: Vec<String>,
+    /// Serve this npm registry at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) npm: Vec<String>,
     /// Serve this many connections at once; more wait
     #[arg(long, value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -273,6 +282,13 @@ pub(crate) struct Prune {
     /// Keep only what was used within this time, for example `30d`
     #[arg(long, value_name = "AGE")]
     pub(crate) max_age: Option<String>,
+    /// Also remove now what other versions of rewarm keep here, in formats that this one does not
+    /// read; otherwise that goes once it was not used for 30 days
+    #[arg(long)]
+    pub(crate) old_formats: bool,
+    /// Do not ask before other versions' formats are removed
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
