@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, IF_RANGE, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rewarm_store::{Digest, Flight, Hasher, Leftover};
 
@@ -105,6 +105,15 @@ impl<'e> Call<'e> {
     /// Whom the cache serves.
     pub(crate) fn role(&self) -> Role {
         if self.client.config().shared { Role::Shared } else { Role::Private }
+    }
+
+    /// Under what this request finds responses that were given to nobody in particular, if it shows
+    /// cookies: what does not vary by them, and was given without, is for those who have some, too.
+    pub(crate) fn common_key(&self) -> Option<Digest> {
+        let only_cookies =
+            self.headers.contains_key(COOKIE) && !self.headers.contains_key(AUTHORIZATION);
+        let is_private = self.role() == Role::Private;
+        (is_private && only_cookies).then(|| record::key(&self.request.url, &HeaderMap::new()))
     }
 
     /// Under what responses of a URL may be stored that this request can make worthless: those for
@@ -220,16 +229,25 @@ impl<'e> Call<'e> {
 
     /// Starts to take the body of a whole answer: into the store if it may be and can be stored.
     pub(crate) fn begin(&self, answer: Answer, flight: Option<Flight>) -> Leading {
-        let allowed = storable(self.head(), answer.status, &answer.headers);
+        self.begin_as(&self.request.method, answer, flight)
+    }
+
+    /// Starts to take the body of what answers a request of this method.
+    pub(crate) fn begin_as(
+        &self,
+        method: &Method,
+        answer: Answer,
+        flight: Option<Flight>,
+    ) -> Leading {
+        let head = RequestHead { method, ..self.head() };
+        let allowed = storable(head, answer.status, &answer.headers);
         let variant = self.variant(&answer);
         // What a HEAD announces does not come.
         let has_body = self.request.method != http::Method::HEAD;
         let length = answer.body.length().filter(|_| has_body);
         let head = FlightHead { variant, length };
         let sink = match (allowed, flight) {
-            (Ok(()), Some(_))
-                if !answer.body.is_delimited() && self.expected(answer.status).is_none() =>
-            {
+            (Ok(()), Some(_)) if !has_end(&answer) && self.expected(answer.status).is_none() => {
                 Sink::none("the response does not say where it ends".to_owned())
             }
             (Ok(()), Some(flight)) => match flight.start(&head) {
@@ -244,6 +262,12 @@ impl<'e> Call<'e> {
         };
         Leading::new(head, sink, answer.body)
     }
+}
+
+/// Whether a connection that breaks can be told from the end of the body; some statuses have none.
+fn has_end(answer: &Answer) -> bool {
+    let has_none = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT].contains(&answer.status);
+    has_none || answer.body.is_delimited()
 }
 
 /// Takes the terms of a GET or HEAD out of the fields to be sent.

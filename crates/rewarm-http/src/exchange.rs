@@ -16,11 +16,11 @@ use crate::error::FetchError;
 use crate::flight::{Nap, look};
 use crate::following::Following;
 use crate::policy::control::CacheControl;
-use crate::policy::decide::{Decision, Ground, decide, may_share, time_to_live};
+use crate::policy::decide::{Decision, Ground, decide, may_share, select, time_to_live};
 use crate::policy::{preconditions, range};
 use crate::record::{Record, Variant};
 use crate::request::{Event, Reuse};
-use crate::stored::{expected_body, sound};
+use crate::stored::{expected_body, sound, sound_under};
 
 /// Answers a request.
 pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> {
@@ -35,6 +35,9 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
             return Ok(gateway_timeout(call, why));
         }
         return pass(call, reason, why).await;
+    }
+    if let Some((variant, why)) = common(&call).await {
+        return Ok(hit(call, variant, Reuse::Fresh, why));
     }
     // Set once it is this call's turn to ask; with a flight unless the store cannot be written.
     let mut turn: Option<Option<Flight>> = None;
@@ -116,6 +119,24 @@ fn not_ours(call: &Call<'_>) -> Option<(Forwarded, String)> {
         return Some((Forwarded::Bypass, why));
     }
     None
+}
+
+/// A fresh response that was given to a request without cookies, for one that has some.
+async fn common(call: &Call<'_>) -> Option<(Variant, String)> {
+    let key = call.common_key().filter(|_| call.request.expected.is_none())?;
+    let store = call.client.store();
+    let own = store.read::<Record>(&call.key);
+    if own.is_some_and(|record| select(&record, &call.headers).is_some()) {
+        return None;
+    }
+    let mut record = store.read::<Record>(&key)?;
+    match decide(call.head(), Some(&record), call.client.now()) {
+        Decision::Serve { variant, ground: Ground::Fresh, why } => {
+            let variant = record.variants.swap_remove(variant);
+            Some((sound_under(call, &key, variant).await?, why))
+        }
+        _ => None,
+    }
 }
 
 /// What the policy demands. When a digest is expected, a stored body of another one is of no use.
