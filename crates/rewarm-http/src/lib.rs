@@ -18,6 +18,7 @@ mod exchange;
 mod flight;
 mod following;
 mod formats;
+pub mod import;
 pub mod inspect;
 mod leading;
 mod ledger;
