@@ -365,3 +365,57 @@ fn fields(map: Option<&Value>) -> Option<HeaderMap> {
     }
     Some(headers)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn page(links: &[&str]) -> Page {
+        let link = |text: &&str| links::Link { reference: (*text).to_owned(), sha256: None };
+        Page { links: links.iter().map(link).collect(), ..Page::default() }
+    }
+
+    #[test]
+    fn entries_go_by_the_sha224_of_their_url() {
+        let name = "c0400f4849a16bb7ec1db13ba6d964327b0869995ab53c54f6668654";
+        assert_eq!(name_of("https://pypi.org/simple/six/"), name);
+        let mut known = Known::new(&Hints::default());
+        assert!(!known.learn("0", &page(&["../../f/six-1.0.tar.gz"])), "relative to what?");
+        assert_eq!(known.urls[name].0.as_wire(), "https://pypi.org/simple/six/");
+        assert!(known.learn(name, &page(&["../../f/x-1-py3-none-any.whl"])));
+        for file in ["x-1-py3-none-any.whl", "x-1-py3-none-any.whl.metadata"] {
+            assert!(known.urls.contains_key(&name_of(&format!("https://pypi.org/f/{file}"))));
+        }
+    }
+
+    #[test]
+    fn projects_are_named_by_the_title_and_by_files() {
+        let links = ["../a_B-1-py3-none-any.whl", "https://h/c.d-e-1.0.tar.gz", "x", "-1.tar.gz"];
+        let page = Page { project: Some("T.t".into()), ..page(&links) };
+        let expected = ["a-b", "c-d-e", "t-t"].map(str::to_owned);
+        assert_eq!(projects(&page), expected.into());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_place_of_an_entry_are_read_or_refused(
+            head in prop::collection::vec(any::<u8>(), 0..200),
+            body in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
+        ) {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let name = "01234".to_owned() + &"5".repeat(51);
+            for area in AREAS {
+                let place = dir.path().join(area).join("0/1/2/3/4");
+                fs::create_dir_all(&place).expect("directories can be made");
+                fs::write(place.join(&name), [MAGIC, &head].concat()).expect("writable");
+                if let Some(body) = &body {
+                    fs::write(place.join(format!("{name}.body")), body).expect("writable");
+                }
+            }
+            let found = scan(dir.path(), &Hints::default()).expect("a readable cache");
+            prop_assert_eq!(found.candidates.len() + found.skipped.len(), 2);
+        }
+    }
+}
