@@ -196,7 +196,7 @@ impl<'e> Call<'e> {
                 let head = renewed(self.role(), head, &answer);
                 let writer = flight.resume(leftover, hasher, &head);
                 let writer = writer.map_err(|error| self.store_error(error))?;
-                let leading = Leading::new(head, Sink::Partial(writer), answer.body, self.purpose);
+                let leading = Leading::new(head, Sink::Partial(writer), answer.body);
                 Ok(Asked::Rest(Box::new(leading)))
             }
             // The origin's ranges cannot be used: the whole, then.
@@ -275,7 +275,7 @@ impl<'e> Call<'e> {
                 Sink::none(reason.to_string())
             }
         };
-        Leading::new(head, sink, answer.body, self.purpose)
+        Leading::new(head, sink, answer.body)
     }
 }
 

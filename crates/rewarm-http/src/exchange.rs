@@ -15,7 +15,7 @@ use crate::body::Response;
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::call::Call;
 use crate::error::FetchError;
-use crate::flight::{Nap, view};
+use crate::flight::{Nap, look};
 use crate::following::Following;
 use crate::policy::control::CacheControl;
 use crate::policy::decide::{
@@ -191,13 +191,13 @@ async fn take_off(call: &Call<'_>, nap: &mut Nap) -> Takeoff {
         Err(_) => return Takeoff::Ask(None),
         Ok(None) => {}
     }
-    if let Some(view) = view(store, &call.flight_key) {
-        let variant = &view.head.variant;
+    if let Some(sight) = look(&call.client, &call.flight_key) {
+        let variant = &sight.head().variant;
         let expected = call.expected(variant.status()).is_some();
         let fits = variant.matches(&call.headers);
         if fits && (expected || may_share(call.head(), variant, call.asked)) {
             (call.events)(Event::Following { url: &call.request.url });
-            return Takeoff::Follow(Box::new(Following::new(view)));
+            return Takeoff::Follow(Box::new(Following::new(sight)));
         }
         return Takeoff::Ask(call.client.flight_of_its_own(&call.flight_key));
     }

@@ -85,6 +85,14 @@ pub struct Served {
     pub complete: bool,
 }
 
+impl Served {
+    /// Nothing is known of the response yet.
+    pub(crate) fn of(method: Method) -> Self {
+        let status = StatusCode::OK;
+        Self { method, url: None, status, reuse: None, bytes: 0, complete: false }
+    }
+}
+
 /// Takes what is told; must be quick.
 #[derive(Clone)]
 pub struct Watch(Arc<dyn Fn(&Served) + Send + Sync>);

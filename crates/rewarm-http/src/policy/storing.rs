@@ -17,7 +17,7 @@ use crate::record::{Variant, has_credentials, to_fields, vary_names};
 use crate::url::Url;
 
 /// Fields that are about one connection (RFC 9110 section 7.6.1, RFC 9111 section 3.1).
-const HOP_BY_HOP: [&str; 10] = [
+const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -25,7 +25,6 @@ const HOP_BY_HOP: [&str; 10] = [
     "proxy-authorization",
     "proxy-connection",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
 ];
