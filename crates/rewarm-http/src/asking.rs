@@ -158,7 +158,9 @@ pub(crate) async fn pass(
     }
     let (status, headers) = (answer.status, end_to_end(&answer.headers));
     let (target, answered) = (&call.request.url, &answer.headers);
-    let leading = match answers_a_get(call.head(), target, status, answered) {
+    let is_kept =
+        call.asked_part(&answer).is_some() || answers_a_get(call.head(), target, status, answered);
+    let leading = match is_kept {
         true => {
             let flight = call.client.flight_of_its_own(&call.flight_key);
             call.begin_as(&Method::GET, answer, flight).once()

@@ -14,10 +14,11 @@ use crate::leading::{Leading, Sink};
 use crate::policy::Role;
 use crate::policy::decide::RequestHead;
 use crate::policy::preconditions::TERMS;
+use crate::policy::range;
 use crate::policy::storing::{merge_not_modified, storable, storable_fields};
 use crate::record::{self, Variant, vary_names, vary_of};
 use crate::request::{Event, Events, Request};
-use crate::resume::{announced_total, is_the_rest, range_from};
+use crate::resume::{announced_total, content_range, is_the_rest, range_from};
 use crate::transport::{Answer, Attempts, Outgoing};
 use crate::url::Url;
 use crate::verify;
@@ -232,6 +233,15 @@ impl<'e> Call<'e> {
         self.begin_as(&self.request.method, answer, flight)
     }
 
+    /// The one range that was asked for, if the answer is a part that says which it is.
+    pub(crate) fn asked_part(&self, answer: &Answer) -> Option<&HeaderValue> {
+        let is_part = answer.status == StatusCode::PARTIAL_CONTENT
+            && self.request.method == Method::GET
+            && content_range(&answer.headers).is_some();
+        range::wanted(&self.terms).filter(|_| is_part)?;
+        self.terms.get(RANGE)
+    }
+
     /// Starts to take the body of what answers a request of this method.
     pub(crate) fn begin_as(
         &self,
@@ -240,8 +250,13 @@ impl<'e> Call<'e> {
         flight: Option<Flight>,
     ) -> Leading {
         let head = RequestHead { method, ..self.head() };
-        let allowed = storable(head, answer.status, &answer.headers);
-        let variant = self.variant(&answer);
+        let mut variant = self.variant(&answer);
+        let mut status = answer.status;
+        if let Some(range) = self.asked_part(&answer) {
+            variant.make_part(range);
+            status = StatusCode::OK;
+        }
+        let allowed = storable(head, status, &answer.headers);
         // What a HEAD announces does not come.
         let has_body = self.request.method != http::Method::HEAD;
         let length = answer.body.length().filter(|_| has_body);

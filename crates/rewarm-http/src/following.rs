@@ -273,7 +273,7 @@ impl Following {
         };
         let expected = call.expected(head.variant.status());
         let validator = head.if_range();
-        find(&|v| v.came_at(sent, came)).or_else(|| {
+        find(&|v| !v.is_part() && v.came_at(sent, came)).or_else(|| {
             find(&|v| {
                 let same = validator.is_some() && if_range(&v.headers()) == validator;
                 let later = v.response_time >= came && v.matches(&call.headers);

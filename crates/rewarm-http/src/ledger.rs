@@ -88,7 +88,8 @@ pub(crate) fn renew(
     let update_with = storable_fields(request.role, answer.headers);
     update(store, key, |record| {
         let Some(mut record) = record else { return (None, None) };
-        let is_asked = |v: &Variant| answer.asked.iter().any(|&(a, b)| v.came_at(a, b));
+        let is_asked =
+            |v: &Variant| !v.is_part() && answer.asked.iter().any(|&(a, b)| v.came_at(a, b));
         let candidates: Vec<usize> =
             (0..record.variants.len()).filter(|&index| is_asked(&record.variants[index])).collect();
         let Some(index) = select_for_update(&record, &candidates, answer.headers) else {
