@@ -17,7 +17,7 @@ use crate::dirs::remove_dir;
 use crate::fs::{clear_place, is_absence};
 use crate::gc::{GcPlan, Limits, Removal, Target};
 use crate::handout::remove_if_dead;
-use crate::inventory::{RecordInfo, Stray, StrayKind};
+use crate::inventory::{RecordInfo, Stray, StrayKind, sharded};
 use crate::layout;
 use crate::lock::Lock;
 use crate::record::Format;
@@ -294,6 +294,11 @@ impl Store {
                 })
             }
             Target::Area(_) => {
+                // Another version may be at work with what its leases name.
+                if !leased.is_empty() && sharded(path)?.iter().any(|(key, _)| leased.contains(key))
+                {
+                    return Ok(false);
+                }
                 detached.extend(self.detach_dir(path)?);
                 Ok(true)
             }
