@@ -92,6 +92,7 @@ pub(crate) struct Tally {
     right: usize,
     errors: usize,
     failures: Vec<String>,
+    offered: usize,
 }
 
 impl Tally {
@@ -121,7 +122,7 @@ impl Tally {
     /// Says how many there were; a class without cases is a mistake.
     #[track_caller]
     pub(crate) fn report(&self, class: &str) {
-        let Self { right, errors, failures } = self;
+        let Self { right, errors, failures, .. } = self;
         let cases = right + errors;
         println!("faults: {class}: {cases} cases, {right} right bytes, {errors} clear errors");
         assert!(failures.is_empty(), "{} failed: {failures:#?}", failures.len());
@@ -375,6 +376,15 @@ pub(crate) async fn fetched(
     }
     client.finish().await;
     Ok(bytes)
+}
+
+/// Runs one case in `every`, the same ones each time; all of them when torture is asked for.
+pub(crate) fn run_some(every: usize, case: &Case, tally: &mut Tally) {
+    let every = if rounds(0) > 0 { 1 } else { every };
+    if tally.offered.is_multiple_of(every) {
+        run(case, tally);
+    }
+    tally.offered += 1;
 }
 
 /// Runs a case to its end. One that fails does not keep the others from being run.
