@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod fuzz;
 mod measure;
 mod setup;
 mod steps;
@@ -22,6 +23,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   setup           only install what the tests need
   bench [NAME]    measure rewarm beside the alternatives (fetch, run, check, install)
   torture [NAME]  the tests, or those named, with many rounds (REWARM_TORTURE_ROUNDS, default 2000)
+  fuzz [TARGET [INPUT]] [--seconds N]
+                  feed the parsers of foreign bytes (60 s for each target), or one with one input
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         }
         ["bench", ref names @ ..] => bench::run(names),
         ["torture", ref names @ ..] => steps::torture(names),
+        ["fuzz", ref words @ ..] => fuzz::main(words),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
