@@ -47,6 +47,27 @@ pub(crate) fn insert(
     });
 }
 
+/// Adds a response that another cache kept, unless one that is as new is there already.
+pub(crate) fn insert_unless_newer(
+    store: &Store,
+    key: &Digest,
+    url: &Url,
+    variant: Variant,
+    request: &HeaderMap,
+) {
+    update(store, key, |record| {
+        let mut record = record.unwrap_or_else(|| Record::new(url));
+        let is_older = |present: &Variant| {
+            present.matches(request) && present.response_time >= variant.response_time
+        };
+        if record.variants.iter().any(is_older) {
+            return (None, ());
+        }
+        record.insert(variant, request);
+        (Some(record), ())
+    });
+}
+
 /// What a 304 says.
 pub(crate) struct NotModified<'a> {
     /// The stored responses that were asked about, by their times.
