@@ -119,6 +119,11 @@ pub(crate) fn respond(
         Asked::Whole(answer, flight) => call.begin(*answer, flight),
     };
     let (status, headers) = (leading.variant().status(), leading.variant().headers());
+    // An error may be gone the next time.
+    if leading.is_stored() || !status.is_client_error() && !status.is_server_error() {
+        let now = call.client.now();
+        call.client.alone().note(&call.flight_key, leading.is_stored(), now);
+    }
     let cache_status =
         CacheStatus { stored: leading.is_stored(), ..CacheStatus::forwarded(reason, status) };
     let (url, reuse) = (call.request.url.clone(), leading.reuse());

@@ -186,6 +186,9 @@ enum Takeoff {
 
 async fn take_off(call: &Call<'_>, nap: &mut Nap) -> Takeoff {
     let store = call.client.store();
+    if call.client.alone().is_alone(&call.flight_key, call.client.now()) {
+        return Takeoff::Ask(call.client.flight_of_its_own(&call.flight_key));
+    }
     match store.try_flight(&call.flight_key) {
         Ok(Some(flight)) => return Takeoff::Ask(Some(flight)),
         Err(_) => return Takeoff::Ask(None),
