@@ -14,4 +14,5 @@ mod rfc9110_terms;
 mod rfc9111_shared;
 mod safety;
 mod secure;
+mod streams;
 mod wire;
