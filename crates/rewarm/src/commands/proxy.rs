@@ -30,6 +30,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
         listen: args.listen,
         client: context.client()?.clone(),
         limits: Limits { connections: args.max_connections.into(), ..Limits::default() },
+        token: None,
         watch,
     };
     let proxy = Proxy::bind(config, mode).map_err(failure)?;
@@ -96,7 +97,7 @@ fn announce(context: &Context<'_>, proxy: &Proxy, upstreams: &Upstreams) -> Outc
     print(format!("{line}\n").as_bytes())
 }
 
-fn failure(error: ProxyError) -> Failure {
+pub(super) fn failure(error: ProxyError) -> Failure {
     let taken = |error: &(dyn Error + 'static)| {
         let error = error.downcast_ref::<io::Error>();
         error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
