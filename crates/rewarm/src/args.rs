@@ -221,6 +221,37 @@ pub(crate) enum Cache {
     },
     /// Read everything and drop what is damaged
     Verify,
+    /// Take over what other tools have downloaded; their directories are only read
+    Import(Import),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Whose cache
+    #[arg(value_enum, value_name = "TOOL")]
+    pub(crate) tool: Tool,
+    /// Where it is [default: where the tool keeps it]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Show what would be taken, and take nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Look for what may have come from this URL (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: Vec<String>,
+    /// Look for pages of this package index, besides PyPI's and the configured one (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) index_url: Vec<String>,
+    /// Believe that this origin answers everybody alike, as PyPI does, so that what came from there
+    /// is reused for requests without credentials (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) public: Vec<String>,
+}
+
+/// A tool with a cache of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tool {
+    Pip,
 }
 
 /// Which entries of the cache are meant.
