@@ -23,7 +23,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
     };
     let upstreams = match &mode {
         Mode::Packages(packages) => packages.upstreams().clone(),
-        Mode::Upstream(_) => Upstreams::none(),
+        Mode::Upstream(_) | Mode::Forward(_) => Upstreams::none(),
     };
     let (watch, mut log) = watch();
     let config = ProxyConfig {
