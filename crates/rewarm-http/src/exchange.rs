@@ -68,7 +68,9 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
         };
         let record = record.unwrap_or_else(|| Record::new(&call.request.url));
         if !question.is_for_all(&call, &record) {
-            return pass(call, question.reason, question.why).await;
+            let has_part = record.variants.iter().any(|part| part.is_part_for(&call.headers));
+            let reason = if has_part { Forwarded::Partial } else { question.reason };
+            return pass(call, reason, question.why).await;
         }
         let Some(flight) = turn.take() else {
             match take_off(&call, &mut nap).await {
