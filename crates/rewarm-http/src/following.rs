@@ -90,8 +90,10 @@ impl Following {
             self.switch_to(call, Sight::of(listener))?;
         }
         if self.sight.listener.is_none()
-            && let Some(ended) = self.outcome.take().and_then(|outcome| outcome.take())
+            && let Some(outcome) = self.outcome.take()
         {
+            // Without an outcome the task was stopped: the runtime is going down.
+            let ended = outcome.take().ok_or_else(|| call.error(ErrorKind::Broken))?;
             return self.conclude(call, ended);
         }
         match call.purpose {
@@ -273,7 +275,7 @@ impl Following {
         };
         let expected = call.expected(head.variant.status());
         let validator = head.if_range();
-        find(&|v| v.came_at(sent, came)).or_else(|| {
+        find(&|v| !v.is_part() && v.came_at(sent, came)).or_else(|| {
             find(&|v| {
                 let same = validator.is_some() && if_range(&v.headers()) == validator;
                 let later = v.response_time >= came && v.matches(&call.headers);

@@ -24,6 +24,7 @@ mod exchange;
 mod flight;
 mod following;
 mod formats;
+pub mod import;
 pub mod inspect;
 mod leading;
 mod ledger;

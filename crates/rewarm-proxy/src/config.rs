@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use rewarm_http::{Client, Reuse, Url};
 
+use crate::packages::Packages;
+
 /// Settings of a [`Proxy`](crate::Proxy).
 #[derive(Clone)]
 pub struct ProxyConfig {
@@ -62,6 +64,8 @@ impl Default for Limits {
 pub enum Mode {
     /// Everything is at this origin: paths are appended to the URL's.
     Upstream(Url),
+    /// Indexes, channels and registries of packages, each under its name.
+    Packages(Packages),
 }
 
 /// A request that was answered.
@@ -79,6 +83,14 @@ pub struct Served {
     pub bytes: u64,
     /// Whether the client got the whole response.
     pub complete: bool,
+}
+
+impl Served {
+    /// Nothing is known of the response yet.
+    pub(crate) fn of(method: Method) -> Self {
+        let status = StatusCode::OK;
+        Self { method, url: None, status, reuse: None, bytes: 0, complete: false }
+    }
 }
 
 /// Takes what is told; must be quick.

@@ -10,7 +10,12 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::service::Service;
+use crate::link::Link;
+use crate::service::{Asker, Service};
+use crate::wire::Wire;
+
+/// Bytes that the HTTP library may hold per direction; a head has to fit.
+const BUFFER: usize = 64 * 1024;
 
 /// Answers all requests of a connection. It ends when the client or an error ends it, or after the
 /// response under way once `stopped` says so.
@@ -23,19 +28,19 @@ pub(crate) async fn serve(
     // Costs latency where it fails, nothing else.
     let _ = stream.set_nodelay(true);
     let limits = service.limits().clone();
-    let handle = service_fn(move |request| Arc::clone(&service).answer(request, peer));
+    let link = Arc::new(Link::default());
+    let wire = Wire::new(stream, Arc::clone(&link), &limits);
+    let asker = Asker { peer, link };
+    let handle = service_fn(move |request| Arc::clone(&service).answer(request, asker.clone()));
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .max_headers(limits.fields)
-        .max_buf_size(limits.head_bytes.max(8192))
-        .header_read_timeout(limits.idle_timeout);
+    // The wire limits heads, and all waits.
+    builder.http1().max_headers(limits.fields + 1).max_buf_size(BUFFER).header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_send_buf_size(BUFFER)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), handle));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), handle));
     let mut is_stopping = false;
     loop {
         tokio::select! {

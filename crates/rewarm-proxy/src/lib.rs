@@ -10,11 +10,17 @@
 mod config;
 mod connection;
 mod fields;
+pub mod guard;
+pub mod head;
+mod inbound;
+mod link;
 mod outgoing;
+pub mod packages;
 mod refusal;
 mod reverse;
 mod server;
 mod service;
+mod wire;
 
 pub use config::{Limits, Mode, ProxyConfig, Served, Watch};
 pub use server::{Proxy, ProxyError};

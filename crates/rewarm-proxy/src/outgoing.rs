@@ -11,19 +11,23 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use rewarm_http::{FetchError, Reuse};
+use rewarm_http::{ErrorKind, FetchError, Reuse, Url};
 
 use crate::config::{Served, Watch};
+use crate::link::Active;
+use crate::packages::Rewrite;
 
 /// A body under way.
 struct Flow {
     body: rewarm_http::Body<'static>,
+    /// What is changed on the way.
+    rewrite: Option<Rewrite>,
     /// Bytes to come, where that is known.
     left: Option<u64>,
 }
 
 /// What a step brought, and what goes on if anything does.
-type Step = (Result<Option<Bytes>, FetchError>, Reuse, Option<Flow>);
+type Step = (Result<Option<Frame<Bytes>>, FetchError>, Reuse, Option<Flow>);
 
 /// Where the bytes come from.
 enum Source {
@@ -38,13 +42,48 @@ enum Source {
 /// The body of a response.
 pub(crate) struct Outgoing {
     source: Source,
-    served: Served,
-    watch: Watch,
+    account: Account,
+}
+
+/// What is told of a request when its response is over.
+pub(crate) struct Account {
+    pub(crate) served: Served,
+    pub(crate) watch: Watch,
+    /// The connection counts it as under way until then.
+    pub(crate) active: Active,
+    /// Whether the end of the connection is the only end that the response has.
+    pub(crate) ends_with_connection: bool,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.watch.tell(&self.served);
+    }
 }
 
 impl Flow {
+    /// The next bytes for the client. Of a changed body they are some, or it has ended.
+    async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        let mut changed = Vec::new();
+        while let Some(rewrite) = &mut self.rewrite {
+            let bytes = self.body.next().await?;
+            let rewritten = match &bytes {
+                Some(bytes) => rewrite.feed(bytes, &mut changed),
+                None => rewrite.finish(&mut changed),
+            };
+            rewritten.map_err(|error| broken(rewrite.page(), error))?;
+            if bytes.is_none() {
+                self.rewrite = None;
+            }
+            if !changed.is_empty() {
+                return Ok(Some(changed.into()));
+            }
+        }
+        self.body.next().await
+    }
+
     async fn step(mut self) -> Step {
-        let mut next = self.body.next().await;
+        let mut next = self.next().await;
         let mut goes_on = matches!(next, Ok(Some(_)));
         if let (Ok(Some(bytes)), Some(left)) = (&next, &mut self.left) {
             *left = left.saturating_sub(bytes.len() as u64);
@@ -57,27 +96,38 @@ impl Flow {
                 }
             }
         }
+        let next = match next {
+            Ok(Some(bytes)) => Ok(Some(Frame::data(bytes))),
+            Ok(None) => Ok(self.body.trailers().map(Frame::trailers)),
+            Err(error) => Err(error),
+        };
         let reuse = self.body.reuse().clone();
         (next, reuse, goes_on.then_some(self))
     }
 }
 
+/// A body that cannot be changed on the way.
+fn broken(url: &Url, error: std::io::Error) -> FetchError {
+    let (kind, source) = (ErrorKind::Broken, Some(error.into()));
+    FetchError { url: url.clone(), attempts: 0, kind, source }
+}
+
 impl Outgoing {
     /// A text of our own.
-    pub(crate) fn text(text: String, served: Served, watch: Watch) -> Self {
+    pub(crate) fn text(text: String, account: Account) -> Self {
         let source = if text.is_empty() { Source::Done } else { Source::Text(text.into()) };
-        Self { source, served, watch }
+        Self { source, account }
     }
 
-    /// What the cache or an origin answers; `length` is what the response announces.
+    /// What the cache or an origin answers, changed if it is to be; `length` is what the response
+    /// announces.
     pub(crate) fn body(
-        body: rewarm_http::Body<'static>,
+        (body, rewrite): (rewarm_http::Body<'static>, Option<Rewrite>),
         length: Option<u64>,
-        served: Served,
-        watch: Watch,
+        account: Account,
     ) -> Self {
-        let flow = Flow { body, left: length };
-        Self { source: Source::Flow(Box::pin(flow.step())), served, watch }
+        let flow = Flow { body, rewrite, left: length };
+        Self { source: Source::Flow(Box::pin(flow.step())), account }
     }
 }
 
@@ -95,11 +145,11 @@ impl Body for Outgoing {
             Source::Text(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.source = Source::Done;
-                Ok(Some(bytes))
+                Ok(Some(Frame::data(bytes)))
             }
             Source::Flow(step) => {
                 let (next, reuse, flow) = ready!(step.as_mut().poll(context));
-                this.served.reuse = Some(reuse);
+                this.account.served.reuse = Some(reuse);
                 this.source = match flow {
                     Some(flow) => Source::Flow(Box::pin(flow.step())),
                     None => Source::Done,
@@ -107,18 +157,19 @@ impl Body for Outgoing {
                 next
             }
         };
-        let is_over = matches!(this.source, Source::Done);
         Poll::Ready(match next {
-            Ok(Some(bytes)) => {
-                this.served.bytes += bytes.len() as u64;
-                this.served.complete = is_over;
-                Some(Ok(Frame::data(bytes)))
+            Ok(frame) => {
+                let data = frame.as_ref().and_then(Frame::data_ref);
+                this.account.served.bytes += data.map_or(0, |bytes| bytes.len() as u64);
+                this.account.served.complete = matches!(this.source, Source::Done);
+                frame.map(Ok)
             }
-            Ok(None) => {
-                this.served.complete = true;
-                None
+            Err(error) => {
+                if this.account.ends_with_connection {
+                    this.account.active.abort();
+                }
+                Some(Err(error))
             }
-            Err(error) => Some(Err(error)),
         })
     }
 
@@ -132,11 +183,5 @@ impl Body for Outgoing {
             Source::Text(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Flow(_) => SizeHint::default(),
         }
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        self.watch.tell(&self.served);
     }
 }

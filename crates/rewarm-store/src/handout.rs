@@ -93,13 +93,13 @@ pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkK
 }
 
 #[cfg(target_os = "linux")]
-fn reflink(source: &File, target: &File) -> Result<(), Errno> {
+pub(crate) fn reflink(source: &File, target: &File) -> Result<(), Errno> {
     rustix::fs::ioctl_ficlone(target, source)
 }
 
 /// Elsewhere a clone is made under a new name, not into an open file; the hard link serves.
 #[cfg(not(target_os = "linux"))]
-fn reflink(_source: &File, _target: &File) -> Result<(), Errno> {
+pub(crate) fn reflink(_source: &File, _target: &File) -> Result<(), Errno> {
     Err(Errno::OPNOTSUPP)
 }
 

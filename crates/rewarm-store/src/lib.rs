@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adopt;
 mod blob;
 mod digest;
 mod dirs;
@@ -42,6 +43,7 @@ mod store;
 mod tree;
 mod verify;
 
+pub use adopt::{Adopted, digest_of_part};
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use formats::{describe, formats};

@@ -108,12 +108,27 @@ impl<'a> Planner<'a> {
     /// format that may.
     pub(super) fn drop_other_formats(&mut self) {
         for area in &self.inventory.others {
-            if self.age(area.last_used) >= self.limits.other_age {
+            if self.is_area_leased(&area.name) {
+                self.in_use.add(area.bytes);
+            } else if self.age(area.last_used) >= self.limits.other_age {
                 self.gone_areas.insert(&area.name);
                 self.remove(Target::Area(area.clone()), Reason::OtherFormat);
             }
         }
         self.heed_unreadable_formats();
+    }
+
+    /// Whether a lease names a record of another format, or what it refers to.
+    fn is_area_leased(&self, name: &str) -> bool {
+        let others = self.inventory.records.iter().filter(|record| !record.is_known);
+        let mut own =
+            others.filter(|record| layout::kind_dir(&record.kind, record.version) == name);
+        !self.leased.is_empty() && own.any(|record| self.is_leased(record))
+    }
+
+    fn is_leased(&self, record: &RecordInfo) -> bool {
+        let mut digests = record.references.iter().chain([&record.key]);
+        digests.any(|digest| self.leased.contains(digest))
     }
 
     /// What the remaining ones refer to is not known.
@@ -239,17 +254,13 @@ impl<'a> Planner<'a> {
     }
 
     fn is_pinned(&self, candidate: Candidate<'_>) -> bool {
-        let is_leased = |record: &RecordInfo| {
-            let mut digests = record.references.iter().chain([&record.key]);
-            digests.any(|digest| self.leased.contains(digest))
-        };
         match candidate {
-            Candidate::Record(record) => is_leased(record),
+            Candidate::Record(record) => self.is_leased(record),
             Candidate::Slot(slot) => self.leased.contains(&slot.key),
             Candidate::Partial(index) => self.partials[index].is_in_use,
             Candidate::Tree(record, tree) => {
                 let references = self.references.get(&tree.digest);
-                is_leased(record) || references.is_some_and(|r| r.other > 0)
+                self.is_leased(record) || references.is_some_and(|r| r.other > 0)
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! One binary for all of it. Processes are this binary, started again with a worker's name.
 
+mod adopt;
 mod entries;
 mod faults;
 mod handout;

@@ -462,3 +462,23 @@ fn download_under_way_is_not_cut_by_the_size_bound() {
     let landed = under_way.commit(None).expect("nothing was taken from it");
     assert_eq!(landed.blob.size, 1000);
 }
+
+#[test]
+fn other_format_that_a_lease_names_stays_even_when_it_is_to_go_now() {
+    let (_dir, store) = store();
+    let blob = put(&store, b"next");
+    store.write(&Digest::of("key"), &NextNote { words: vec![], blobs: vec![blob] }).unwrap();
+    let opaque = Digest::of("opaque").to_string();
+    let path = store.root().join("thing-v9").join(&opaque[..2]).join(&opaque);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "of a format that nobody here can read").unwrap();
+    let now_please = Limits { other_age: Duration::ZERO, ..Limits::default() };
+    let lease = store.lease([blob, Digest::of("opaque")]).unwrap();
+    let report = store.sweep(&known(), &now_please, now()).unwrap();
+    assert_eq!((report.total().entries, report.spared.entries), (0, 2), "{report:?}");
+    assert!(path.exists() && store.read::<NextNote>(&Digest::of("key")).is_some());
+    drop(lease);
+    let report = store.sweep(&known(), &now_please, now()).unwrap();
+    assert_eq!((report.removed["note-v2"].entries, report.removed["thing-v9"].entries), (1, 1));
+    assert!(!path.exists() && leftovers(&store).is_empty());
+}

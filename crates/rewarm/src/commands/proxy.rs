@@ -6,20 +6,25 @@
 use std::error::Error;
 use std::io;
 
+use rewarm_proxy::packages::Upstreams;
 use rewarm_proxy::{Limits, Mode, Proxy, ProxyConfig, ProxyError, Served, Watch};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args;
-use crate::commands::{fetch, print};
+use crate::commands::{fetch, packages, print};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 
 pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
-    let Some(upstream) = &args.upstream else {
-        return Err(Failure::usage("nothing to serve").hint("name an origin with `--upstream URL`"));
+    let mode = match &args.upstream {
+        Some(upstream) => Mode::Upstream(fetch::parse(upstream)?),
+        None => Mode::Packages(packages::open(context, args)?),
     };
-    let mode = Mode::Upstream(fetch::parse(upstream)?);
+    let upstreams = match &mode {
+        Mode::Packages(packages) => packages.upstreams().clone(),
+        Mode::Upstream(_) => Upstreams::none(),
+    };
     let (watch, mut log) = watch();
     let config = ProxyConfig {
         listen: args.listen,
@@ -28,7 +33,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
         watch,
     };
     let proxy = Proxy::bind(config, mode).map_err(failure)?;
-    announce(context, &proxy)?;
+    announce(context, &proxy, &upstreams)?;
     let served = context.serve(async {
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
@@ -74,13 +79,20 @@ fn describe(served: &Served) -> String {
 }
 
 /// Says where the proxy listens and how to use it.
-fn announce(context: &Context<'_>, proxy: &Proxy) -> Outcome {
+fn announce(context: &Context<'_>, proxy: &Proxy, upstreams: &Upstreams) -> Outcome {
     let address = proxy.address();
     context.ui.note(&format!("serving `http://{address}/`; Ctrl-C ends it"));
+    for line in packages::advice(upstreams, &format!("http://{address}")) {
+        context.ui.note(&line);
+    }
     if !context.settings.json {
         return Ok(0);
     }
-    let line = json!({ "address": address.to_string(), "url": format!("http://{address}/") });
+    let line = json!({
+        "address": address.to_string(),
+        "url": format!("http://{address}/"),
+        "upstreams": packages::places(upstreams, &format!("http://{address}")),
+    });
     print(format!("{line}\n").as_bytes())
 }
 

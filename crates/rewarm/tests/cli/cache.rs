@@ -58,6 +58,7 @@ fn verify_drops_what_is_damaged_and_says_so() {
     let found = sandbox.run(["cache", "verify"]).expect_code(1);
     assert_eq!(found.stdout.lines().count(), 1, "{found}");
     assert!(found.stdout.starts_with("blob sha256:"), "{found}");
+    assert!(found.stdout.contains(&server.url("/")), "it says what is damaged: {found}");
     sandbox.run(["cache", "verify"]).expect_code(0);
     for name in ["/one", "/two"] {
         let output = sandbox.run(["fetch", &server.url(name), "-o", "-"]).expect_code(0);
@@ -176,4 +177,44 @@ fn what_cut_off_downloads_left_is_counted() {
     let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
     assert_eq!(value["partial_downloads"]["entries"], 1, "{info}");
     assert!(value["partial_downloads"]["bytes"].as_u64() >= Some(200_000), "{info}");
+}
+
+#[test]
+fn formats_of_other_versions_go_when_asked_for_and_confirmed() {
+    let (sandbox, _server) = filled();
+    let digest = "ab".repeat(32);
+    for area in ["http-v9", "thing-v1"] {
+        let dir = sandbox.cache().join(area).join("ab");
+        std::fs::create_dir_all(&dir).expect("a directory can be made");
+        std::fs::write(dir.join(&digest), "of another version").expect("writable");
+    }
+    let holds = |area: &str| sandbox.cache().join(area).exists();
+    sandbox.run(["cache", "prune"]).expect_code(0);
+    assert!(holds("http-v9") && holds("thing-v1"), "they were used a moment ago");
+    let refused = sandbox.run(["cache", "prune", "--old-formats"]).expect_code(2);
+    assert!(refused.stderr.contains("http-v9: 18 B, last used "), "{refused}");
+    assert!(refused.stderr.contains("this version reads http-v1"), "{refused}");
+    assert!(refused.stderr.contains("a kind that this version does not know"), "{refused}");
+    assert!(refused.stderr.contains("hint: add `--yes`"), "{refused}");
+    let plan = sandbox.run(["cache", "prune", "--old-formats", "--dry-run"]).expect_code(0);
+    assert!(plan.stdout.contains("of a format no longer in use"), "{plan}");
+    assert!(holds("http-v9") && holds("thing-v1"));
+    sandbox.run(["cache", "prune", "--old-formats", "--yes"]).expect_code(0);
+    assert!(!holds("http-v9") && !holds("thing-v1") && holds("http-v1"));
+    let list = sandbox.run(["cache", "list", "--http"]).expect_code(0);
+    assert_eq!(list.stdout.lines().count(), 2, "this version's entries stay: {list}");
+    sandbox.run(["cache", "prune", "--old-formats"]).expect_code(0);
+}
+
+#[test]
+fn cut_off_downloads_are_within_the_size_bound() {
+    let sandbox = sandbox();
+    let server = Server::start(|_| Reply::generated(300_000).cut_after(200_000));
+    sandbox.run(["-q", "fetch", &server.url("/big")]).expect_code(3);
+    let plan = sandbox.run(["cache", "prune", "--max-size", "100KiB", "--dry-run"]).expect_code(0);
+    assert!(plan.stdout.contains("partial downloads"), "{plan}");
+    sandbox.run(["cache", "prune", "--max-size", "100KiB"]).expect_code(0);
+    let info = sandbox.run(["cache", "info", "--json"]).expect_code(0);
+    let value: serde_json::Value = serde_json::from_str(&info.stdout).expect("JSON");
+    assert_eq!(value["partial_downloads"]["entries"], 0, "{info}");
 }

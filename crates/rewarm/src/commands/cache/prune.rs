@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rewarm_store::Limits;
 use serde_json::json;
 
-use super::{age, entry_count, unreadable};
+use super::{age, entry_count, inventory, unreadable};
 use crate::args::Prune;
 use crate::commands::{print, print_json};
 use crate::context::{Context, now};
@@ -24,7 +25,38 @@ pub(super) fn run(context: &Context<'_>, args: &Prune) -> Outcome {
     if let Some(text) = &args.max_age {
         limits.max_age = Some(settings::age("--max-age", text).map_err(Failure::usage)?);
     }
-    if args.dry_run { plan(context, &limits) } else { sweep(context, &limits) }
+    if args.old_formats {
+        limits.other_age = Duration::ZERO;
+    }
+    if args.dry_run {
+        return plan(context, &limits);
+    }
+    if args.old_formats && !args.yes && !may_remove_formats(context)? {
+        context.ui.note("nothing was removed");
+        return Ok(1);
+    }
+    sweep(context, &limits)
+}
+
+/// Says what other versions keep here, and asks whether that may go. A program of such a version
+/// that runs now goes on: what is gone is a miss to it, and what it leases stays.
+fn may_remove_formats(context: &Context<'_>) -> Result<bool, Failure> {
+    let others = inventory(context, context.store_to_read()?)?.others;
+    if others.is_empty() {
+        return Ok(true);
+    }
+    let known = formats::known();
+    for area in &others {
+        let kind = area.name.rsplit_once("-v").map_or(area.name.as_str(), |(kind, _)| kind);
+        let known = known.iter().find(|format| format.name == kind);
+        let text = known.map_or("of a kind that this version does not know".to_owned(), |format| {
+            format!("this version reads {}-v{}", format.name, format.version)
+        });
+        let unused = age(now().duration_since(area.last_used).unwrap_or_default());
+        let (name, bytes) = (&area.name, size(area.bytes));
+        context.ui.explain(&format!("{name}: {bytes}, last used {unused} ago; {text}"));
+    }
+    confirmed("Remove these formats of other versions?")
 }
 
 fn plan(context: &Context<'_>, limits: &Limits) -> Outcome {
