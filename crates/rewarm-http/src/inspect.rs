@@ -9,12 +9,11 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use rewarm_store::{Digest, Inventory, RecordInfo, Store};
+use rewarm_store::{Digest, Format, Inventory, RecordInfo, Store};
 
 use crate::call::{Call, Purpose};
 use crate::client::Client;
 use crate::error::FetchError;
-use crate::formats::formats;
 use crate::policy::Role;
 use crate::policy::control::CacheControl;
 use crate::policy::decide::{Decision, Ground, decide, select_offline};
@@ -123,7 +122,7 @@ impl Action {
 
 /// All records about URLs that an inventory lists and that can be read, by URL.
 pub fn entries(store: &Store, inventory: &Inventory) -> Vec<Entry> {
-    let [format] = formats();
+    let format = Format::of::<Record>();
     let is_ours = |info: &&RecordInfo| (info.kind == format.name) && info.version == format.version;
     let read = |info: &RecordInfo| {
         Some(Entry { info: info.clone(), record: store.read::<Record>(&info.key)? })

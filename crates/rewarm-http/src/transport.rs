@@ -278,7 +278,7 @@ impl Transport {
         let response_time = self.clock.now();
         let answered = answered(&connection);
         answered.iter().for_each(Answered::note);
-        if let Err(reason) = unambiguous(&response, &outgoing.request.method) {
+        if let Err(reason) = check_head(&response, &outgoing.request.method) {
             connection.connection_metadata().iter().for_each(|connected| connected.poison());
             return Err(fail(Failure::broken(reason)));
         }
@@ -414,11 +414,15 @@ fn is_closed(error: &legacy::Error) -> bool {
 }
 
 /// Refuses answers of which two readers might make two different things (RFC 9112 sections 6.1, 6.3
-/// and 11.2), and those that were not asked for.
-fn unambiguous(response: &http::Response<Incoming>, method: &Method) -> Result<(), &'static str> {
+/// and 11.2), those that were not asked for, and heads beyond all measure.
+fn check_head(response: &http::Response<Incoming>, method: &Method) -> Result<(), &'static str> {
     let (status, headers) = (response.status(), response.headers());
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("the server changes to another protocol without being asked");
+    }
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > HEAD_SIZE || headers.len() > HEAD_FIELDS {
+        return Err("the head of the answer is too large");
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };

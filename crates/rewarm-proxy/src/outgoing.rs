@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use rewarm_http::{FetchError, Reuse};
+use rewarm_http::{ErrorKind, FetchError, Reuse, Url};
 
 use crate::config::{Served, Watch};
 use crate::link::Active;
@@ -66,12 +66,14 @@ impl Flow {
     async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         let mut changed = Vec::new();
         while let Some(rewrite) = &mut self.rewrite {
-            match self.body.next().await? {
-                Some(bytes) => rewrite.feed(&bytes, &mut changed),
-                None => {
-                    rewrite.finish(&mut changed);
-                    self.rewrite = None;
-                }
+            let bytes = self.body.next().await?;
+            let rewritten = match &bytes {
+                Some(bytes) => rewrite.feed(bytes, &mut changed),
+                None => rewrite.finish(&mut changed),
+            };
+            rewritten.map_err(|error| broken(rewrite.page(), error))?;
+            if bytes.is_none() {
+                self.rewrite = None;
             }
             if !changed.is_empty() {
                 return Ok(Some(changed.into()));
@@ -102,6 +104,12 @@ impl Flow {
         let reuse = self.body.reuse().clone();
         (next, reuse, goes_on.then_some(self))
     }
+}
+
+/// A body that cannot be changed on the way.
+fn broken(url: &Url, error: std::io::Error) -> FetchError {
+    let (kind, source) = (ErrorKind::Broken, Some(error.into()));
+    FetchError { url: url.clone(), attempts: 0, kind, source }
 }
 
 impl Outgoing {

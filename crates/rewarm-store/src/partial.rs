@@ -10,13 +10,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{Blob, CommitError};
 use crate::digest::{Digest, Hasher};
-use crate::fs::{Witness, create_dirs, is_absence, rename_into};
+use crate::fs::{Witness, clear_place, create_dirs, is_absence, rename_over};
 use crate::layout;
 use crate::lock::Lock;
 use crate::record::{self, Kind};
@@ -76,7 +77,7 @@ pub struct Leftover<K> {
 pub struct PartialWriter {
     flight: Option<Flight>,
     head: Head,
-    data: File,
+    data: Arc<File>,
     hasher: crate::blob::Sha,
     size: u64,
 }
@@ -107,7 +108,7 @@ pub struct Uncommitted {
 pub struct PartialView<K> {
     /// What the data is of.
     pub head: K,
-    data: File,
+    data: Arc<File>,
 }
 
 impl Store {
@@ -124,7 +125,8 @@ impl Store {
     /// Looks at the download under `key`; `None` if there is none, or none that got as far as data.
     pub fn partial_view<K: Kind>(&self, key: &Digest) -> io::Result<Option<PartialView<K>>> {
         Ok(self.open_partial(key, HEAD)?.and_then(|(inner, data)| {
-            Some(PartialView { head: record::decode(key, &inner.payload)?, data })
+            let head = record::decode(key, &inner.payload)?;
+            Some(PartialView { head, data: Arc::new(data) })
         }))
     }
 
@@ -165,6 +167,11 @@ impl<K> PartialView<K> {
         self.data.read_at(buffer, offset)
     }
 
+    /// Stat data, to be compared with that of the blob it became.
+    pub fn witness(&self) -> io::Result<Witness> {
+        Ok(Witness::of_metadata(&self.data.metadata()?))
+    }
+
     /// Whether the data still stands under `key`: it does not once it was published or given up.
     pub fn is_current(&self, store: &Store, key: &Digest) -> io::Result<bool> {
         let here = Witness::of(&store.partial_path(key, DATA))?;
@@ -185,10 +192,7 @@ impl Flight {
     /// Drops what an earlier flight left.
     pub fn discard(&self) -> io::Result<()> {
         for part in [HEAD, KEPT, DATA] {
-            match fs::remove_file(self.store.partial_path(&self.key, part)) {
-                Err(error) if !is_absence(&error) => return Err(error),
-                _ => {}
-            }
+            clear_place(&self.store.partial_path(&self.key, part))?;
         }
         Ok(())
     }
@@ -213,6 +217,7 @@ impl Flight {
             payload: record::encode(&self.key, head)?,
         };
         let hasher = crate::blob::Sha(Hasher::raw());
+        let data = Arc::new(data);
         let writer = PartialWriter { flight: Some(self), head, data, hasher, size: 0 };
         writer.write_head()?;
         Ok(writer)
@@ -228,7 +233,7 @@ impl Flight {
         let Leftover { inner, data, .. } = leftover;
         data.set_len(inner.length)?;
         let head = Head { payload: record::encode(&self.key, head)?, ..inner };
-        let (size, hasher) = (head.length, crate::blob::Sha(hasher));
+        let (size, hasher, data) = (head.length, crate::blob::Sha(hasher), Arc::new(data));
         let kept = self.store.partial_path(&self.key, KEPT);
         let writer = PartialWriter { flight: Some(self), head, data, hasher, size };
         writer.write_head()?;
@@ -276,6 +281,16 @@ impl PartialWriter {
         self.size
     }
 
+    /// Under which the download goes on; `None` once it was published or given up.
+    pub fn key(&self) -> Option<&Digest> {
+        self.flight.as_ref().map(|flight| &flight.key)
+    }
+
+    /// Looks on at this download, without a way through the file system.
+    pub fn view<K>(&self, head: K) -> PartialView<K> {
+        PartialView { head, data: Arc::clone(&self.data) }
+    }
+
     /// The digest of the bytes taken so far.
     pub fn digest(&self) -> Digest {
         self.hasher.0.clone().finish()
@@ -320,7 +335,7 @@ impl PartialWriter {
         let publish = || {
             let modified = self.data.metadata()?.modified()?;
             self.data.set_modified(modified - BACKDATE)?;
-            rename_into(
+            rename_over(
                 &flight.store.partial_path(&flight.key, DATA),
                 &path,
                 flight.store.modes(),
@@ -363,7 +378,7 @@ impl PartialWriter {
         let mut temp = crate::fs::TempFile::create(&flight.store.tmp_dir(), flight.store.modes())?;
         temp.file.write_all(&bytes)?;
         let path = flight.store.partial_path(&flight.key, HEAD);
-        temp.publish(&path, flight.store.modes())
+        temp.publish_entry(&path, flight.store.modes())
     }
 }
 

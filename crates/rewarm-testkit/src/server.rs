@@ -15,6 +15,8 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::raw::Raw;
+
 /// Length of the pattern that generated bodies repeat; not a round number, so that a wrong offset
 /// gives wrong bytes.
 const PATTERN: usize = (1 << 18) + 7;
@@ -60,6 +62,7 @@ pub struct Reply {
     head_gate: Option<Gate>,
     body_gate: Option<(u64, Gate)>,
     hang_up: bool,
+    raw: Option<Raw>,
 }
 
 /// One request as it came.
@@ -235,6 +238,7 @@ impl Reply {
             head_gate: None,
             body_gate: None,
             hang_up: false,
+            raw: None,
         }
     }
 
@@ -278,6 +282,11 @@ impl Reply {
     pub fn hang_up(mut self) -> Self {
         self.hang_up = true;
         self
+    }
+
+    /// These bytes instead of a well-formed answer.
+    pub fn raw(raw: Raw) -> Self {
+        Self { raw: Some(raw), ..Self::ok("") }
     }
 
     /// Sets what is done about `Range`.
@@ -517,6 +526,9 @@ fn answer(
     }
     if reply.hang_up {
         return Ok(false);
+    }
+    if let Some(raw) = &reply.raw {
+        return raw.send(output).map(|()| false);
     }
     let not_modified = reply.is_not_modified(request);
     let refused = reply.ranges == Ranges::Refused && request.header("range").is_some();

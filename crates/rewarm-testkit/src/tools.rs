@@ -43,6 +43,40 @@ fn make(target: &Path) -> PathBuf {
     dir
 }
 
+/// A directory with the last pip that kept bodies within their heads, to be put on `PYTHONPATH`; made
+/// once under `target/old-pip`.
+///
+/// # Panics
+///
+/// If it cannot be made.
+pub fn old_pip() -> PathBuf {
+    let dir = Path::new(TARGET).join("old-pip");
+    let python = environment().join("bin/python");
+    let lock = fs::File::create(Path::new(TARGET).join("old-pip.lock"));
+    let lock = lock.expect("a lock file can be made");
+    lock.lock().expect("the lock can be waited for");
+    if !dir.join("made").exists() {
+        println!("installing an old pip into `target/old-pip`");
+        let list = Path::new(TARGET).join("old-pip.txt");
+        fs::write(&list, OLD_PIP).expect("a list can be written");
+        must(
+            Command::new(python)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-deps", "--upgrade", "--require-hashes", "--requirement"])
+                .arg(list)
+                .arg("--target")
+                .arg(&dir),
+        );
+        fs::write(dir.join("made"), "").expect("the mark of completion can be written");
+    }
+    // A child that another thread forks meanwhile shares the open file.
+    lock.unlock().expect("a lock can be let go");
+    fs::canonicalize(&dir).unwrap_or_else(|error| panic!("`{}`: {error}", dir.display()))
+}
+
+const OLD_PIP: &str = "pip==23.2.1 \
+    --hash=sha256:7ccf472345f20d35bdc9d1841ff5f313260c2c33fe417f48c30ac46cccabf5be\n";
+
 fn must(command: &mut Command) {
     let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(status.success(), "{command:?}: {status}");

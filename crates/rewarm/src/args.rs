@@ -186,6 +186,18 @@ pub(crate) struct Proxy {
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     // Read later: what cannot be read may hold a password, and would be repeated here.
     pub(crate) upstream: Option<String>,
+    /// Serve this package index at `/NAME/simple/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) index: Vec<String>,
+    /// Serve the conda channels below this URL at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) conda: Vec<String>,
+    /// Serve this npm registry at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) npm: Vec<String>,
+    /// Be a shared cache: keep nothing that is one user's alone
+    #[arg(long)]
+    pub(crate) shared: bool,
     /// Serve this many connections at once; more wait
     #[arg(long, value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -194,6 +206,9 @@ pub(crate) struct Proxy {
 
 #[derive(Debug, Args)]
 pub(crate) struct With {
+    /// Change the index settings of the command instead of its proxy: what it locks names rewarm
+    #[arg(long)]
+    pub(crate) index: bool,
     /// The command and its arguments: pip, uv, npm, conda, curl, git…
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     #[arg(value_hint = ValueHint::CommandWithArguments)]
@@ -222,6 +237,37 @@ pub(crate) enum Cache {
     },
     /// Read everything and drop what is damaged
     Verify,
+    /// Take over what other tools have downloaded; their directories are only read
+    Import(Import),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Whose cache
+    #[arg(value_enum, value_name = "TOOL")]
+    pub(crate) tool: Tool,
+    /// Where it is [default: where the tool keeps it]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Show what would be taken, and take nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Look for what may have come from this URL (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: Vec<String>,
+    /// Look for pages of this package index, besides PyPI's and the configured one (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) index_url: Vec<String>,
+    /// Believe that this origin answers everybody alike, as PyPI does, so that what came from there
+    /// is reused for requests without credentials (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) public: Vec<String>,
+}
+
+/// A tool with a cache of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tool {
+    Pip,
 }
 
 /// Which entries of the cache are meant.

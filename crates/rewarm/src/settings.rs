@@ -61,7 +61,7 @@ impl Caller {
     }
 
     /// `$NAME` if absolute, else `$HOME/fallback` (XDG Base Directory Specification).
-    fn xdg(&self, name: &str, fallback: &str) -> Option<PathBuf> {
+    pub(crate) fn xdg(&self, name: &str, fallback: &str) -> Option<PathBuf> {
         let given = self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         given.or_else(|| self.home().map(|home| home.join(fallback)))
     }

@@ -15,8 +15,8 @@ use sha2::Sha256;
 use super::path::is_sound;
 use super::upstreams::{Kind, Upstream};
 
-/// Announces a file that is not below the base.
-const ELSEWHERE: &str = "+f/";
+/// Announces a file that is not below the base. Of letters that no client encodes anew.
+const ELSEWHERE: &str = "-files/";
 
 /// Bytes of a tag; 80 bits are not to be guessed over a network.
 const TAG: usize = 10;
@@ -261,16 +261,29 @@ mod tests {
         assert!(find_in(&links.upstream, place));
         assert!(!find_in(&other, place));
         assert!(find(&links.upstream, &Secret::new([8; 32]), place).is_none());
-        for (from, to) in [("/h/", "/i/"), ("/h/", "/h:1/"), ("/https/", "/http/"), ("+f/", "+f/0")]
+        for (from, to) in
+            [("/h/", "/i/"), ("/h/", "/h:1/"), ("/https/", "/http/"), ("-files/", "-files/0")]
         {
             let forged = place.replace(from, to);
             assert!(!find_in(&links.upstream, &forged), "{forged}");
         }
-        for forged in
-            ["+f/", "+f//https/h/x", "+f/zz/https/h/x", "+f/00000000000000000000/https/h/x"]
-        {
+        for forged in [
+            "-files/",
+            "-files//https/h/x",
+            "-files/zz/https/h/x",
+            "-files/00000000000000000000/https/h/x",
+        ] {
             assert!(!find_in(&links.upstream, forged), "{forged}");
         }
+    }
+
+    #[test]
+    fn a_client_may_encode_the_port_anew() {
+        let links = page();
+        let link = links.map(&url("https://pypi.org/simple/foo/"), "https://h:1/foo.whl").unwrap();
+        let place = link.strip_prefix("../../").unwrap().replace("h:1", "h%3A1");
+        let found = find(&links.upstream, &links.secret, &place);
+        assert_eq!(found, Some(Place::Elsewhere("https://h:1/foo.whl".parse().unwrap())));
     }
 
     #[test]

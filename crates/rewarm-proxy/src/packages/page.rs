@@ -21,6 +21,8 @@ pub(super) enum PageKind {
     Index,
     /// The list of a channel's packages.
     Repodata,
+    /// The same, packed with zstd.
+    PackedRepodata,
     /// What an npm registry says about one package.
     Packument,
 }
@@ -120,6 +122,8 @@ impl Page {
             PageKind::Packument if is_json => Some(Rewrite::json(links, page, PACKUMENT_LINKS)),
             // File servers know all sorts of types for it.
             PageKind::Repodata => Some(Rewrite::json(links, page, REPODATA_LINKS)),
+            // Without memory for it the page is passed as it came.
+            PageKind::PackedRepodata => Rewrite::zst(links, page, REPODATA_LINKS).ok(),
             PageKind::Index | PageKind::Packument => None,
         }
     }

@@ -6,6 +6,7 @@ mod clean;
 mod fetch;
 mod info;
 mod install;
+pub(crate) mod packages;
 mod proxy;
 mod run;
 mod shell_hook;

@@ -4,6 +4,7 @@
 //! itself, never on a temporary one beside it.
 
 mod filter;
+mod import;
 mod info;
 mod list;
 mod prune;
@@ -33,6 +34,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Cache) -> Outcome {
         Cache::Prune(args) => prune::run(context, args),
         Cache::Purge { yes } => prune::purge(context, *yes),
         Cache::Verify => verify::run(context),
+        Cache::Import(args) => import::run(context, args),
     }
 }
 
