@@ -3,5 +3,6 @@
 mod basics;
 mod bodies;
 mod common;
+mod forward;
 mod framing;
 mod limits;

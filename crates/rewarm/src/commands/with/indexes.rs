@@ -5,7 +5,10 @@
 //! here, and neither are links to other places than an index.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rewarm_proxy::packages::{Kind, Upstream, UpstreamError, Upstreams};
 
 use crate::settings::Caller;
@@ -98,13 +101,24 @@ impl Indexes {
         &self.upstreams
     }
 
-    /// Variables to set, given the URL of the proxy without a final slash.
-    pub(super) fn changes(&self, root: &str) -> Vec<(&'static str, OsString)> {
+    /// Variables to set, given where the proxy is and its token.
+    pub(super) fn changes(&self, address: SocketAddr, token: &str) -> Vec<(String, OsString)> {
+        let place = |upstream: &Upstream| match upstream.kind() {
+            // conda takes user information in a channel for something else.
+            Kind::Conda => format!("http://{address}/{token}{}", upstream.mount()),
+            _ => format!("http://rewarm:{token}@{address}{}", upstream.mount()),
+        };
         let value = |listed: &[(String, Upstream)]| {
-            let words = listed.iter().map(|(label, up)| format!("{label}{root}{}", up.mount()));
+            let words =
+                listed.iter().map(|(label, upstream)| format!("{label}{}", place(upstream)));
             words.collect::<Vec<_>>().join(" ").into()
         };
-        self.uses.iter().map(|(variable, listed)| (*variable, value(listed))).collect()
+        let uses =
+            self.uses.iter().map(|(variable, listed)| ((*variable).to_owned(), value(listed)));
+        // npm asks for tarballs without what its registry's URL says of the user.
+        let credentials = STANDARD.encode(format!("rewarm:{token}"));
+        let npm = (format!("npm_config_//{address}/:_auth"), credentials.into());
+        uses.chain([npm]).collect()
     }
 
     /// Variables to remove.
@@ -152,7 +166,7 @@ mod tests {
     }
 
     fn value(indexes: &Indexes, wanted: &str) -> Option<String> {
-        let changes = indexes.changes("http://p/t");
+        let changes = indexes.changes(([127, 0, 0, 1], 7).into(), "t");
         let found = changes.into_iter().find(|(name, _)| *name == wanted);
         found.map(|(_, value)| value.into_string().expect("text"))
     }
@@ -160,8 +174,16 @@ mod tests {
     #[test]
     fn without_settings_the_public_places_are_meant() {
         let indexes = of(&[]);
-        assert_eq!(value(&indexes, "PIP_INDEX_URL").as_deref(), Some("http://p/t/pip/simple/"));
-        assert_eq!(value(&indexes, "npm_config_registry").as_deref(), Some("http://p/t/npm/"));
+        assert_eq!(
+            value(&indexes, "PIP_INDEX_URL").as_deref(),
+            Some("http://rewarm:t@127.0.0.1:7/pip/simple/")
+        );
+        assert_eq!(
+            value(&indexes, "npm_config_registry").as_deref(),
+            Some("http://rewarm:t@127.0.0.1:7/npm/")
+        );
+        let conda = value(&indexes, "CONDA_CHANNEL_ALIAS");
+        assert_eq!(conda.as_deref(), Some("http://127.0.0.1:7/t/conda/"));
         assert_eq!(value(&indexes, "PIP_EXTRA_INDEX_URL"), None);
         let pypi = indexes.upstreams().get("uv").expect("it is there").url();
         assert_eq!(pypi.as_wire(), "https://pypi.org/simple/");
@@ -176,10 +198,11 @@ mod tests {
             ("UV_INDEX_MY_OWN_PASSWORD", "p"),
             ("UV_INDEX_URL", "https://h/4"),
         ]);
-        let extra = "http://p/t/pip-1/simple/ http://p/t/pip-2/simple/";
-        assert_eq!(value(&indexes, "PIP_EXTRA_INDEX_URL").as_deref(), Some(extra));
-        let named = "my-own=http://p/t/uv-1/simple/";
-        assert_eq!(value(&indexes, "UV_INDEX").as_deref(), Some(named));
+        let root = "http://rewarm:t@127.0.0.1:7";
+        let extra = format!("{root}/pip-1/simple/ {root}/pip-2/simple/");
+        assert_eq!(value(&indexes, "PIP_EXTRA_INDEX_URL"), Some(extra));
+        let named = format!("my-own={root}/uv-1/simple/");
+        assert_eq!(value(&indexes, "UV_INDEX"), Some(named));
         let user = |name: &str| {
             let url = indexes.upstreams().get(name).expect("it is there").url();
             url.user().map(|(user, password)| format!("{user}:{password}"))

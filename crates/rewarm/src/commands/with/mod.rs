@@ -87,8 +87,7 @@ fn by_proxy(context: &Context<'_>, tally: &Tally, command: &mut Command) -> Resu
     Ok((proxy, client, Some(trust)))
 }
 
-/// Package mode, for what the command's index settings name. The token leads the paths, because not
-/// every client sends credentials that are in a URL.
+/// Package mode, for what the command's index settings name.
 fn by_index(context: &Context<'_>, tally: &Tally, command: &mut Command) -> Result<Ready, Failure> {
     let indexes = Indexes::of(&context.settings.caller).map_err(Failure::usage)?;
     let token = Token::random().map_err(Failure::world)?;
@@ -96,11 +95,10 @@ fn by_index(context: &Context<'_>, tally: &Tally, command: &mut Command) -> Resu
     let mode = Mode::Packages(packages::before(context, indexes.upstreams().clone())?);
     let config = config(&client, Some(token.clone()), tally);
     let proxy = Proxy::bind(config, mode).map_err(proxy::failure)?;
-    let root = format!("http://{}/{}", proxy.address(), token.reveal());
     for name in indexes.removed() {
         command.env_remove(name);
     }
-    command.envs(indexes.changes(&root));
+    command.envs(indexes.changes(proxy.address(), token.reveal()));
     Ok((proxy, client, None))
 }
 
