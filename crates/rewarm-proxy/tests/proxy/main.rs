@@ -6,3 +6,4 @@ mod common;
 mod forward;
 mod framing;
 mod limits;
+mod packages;

@@ -29,7 +29,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
     };
     let upstreams = match &mode {
         Mode::Packages(packages) => packages.upstreams().clone(),
-        _ => Upstreams::none(),
+        Mode::Upstream(_) | Mode::Forward(_) => Upstreams::none(),
     };
     let key = Key::of(context, args)?;
     let client = network::client_config(&context.settings, std::env::temp_dir());
