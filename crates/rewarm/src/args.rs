@@ -195,6 +195,9 @@ pub(crate) struct Proxy {
     /// Serve this npm registry at `/NAME/` (repeatable)
     #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
     pub(crate) npm: Vec<String>,
+    /// Be a shared cache: keep nothing that is one user's alone
+    #[arg(long)]
+    pub(crate) shared: bool,
     /// Serve this many connections at once; more wait
     #[arg(long, value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -203,6 +206,9 @@ pub(crate) struct Proxy {
 
 #[derive(Debug, Args)]
 pub(crate) struct With {
+    /// Change the index settings of the command instead of its proxy: what it locks names rewarm
+    #[arg(long)]
+    pub(crate) index: bool,
     /// The command and its arguments: pip, uv, npm, conda, curl, git…
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     #[arg(value_hint = ValueHint::CommandWithArguments)]
