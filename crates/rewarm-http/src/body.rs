@@ -5,12 +5,13 @@
 //! right. Dropping a body ends its download; what came is kept for the next.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use rewarm_store::PartialWriter;
 
+use crate::cache_status::CacheStatus;
 use crate::call::Call;
 use crate::error::{ErrorKind, FetchError};
 use crate::following::Following;
@@ -34,6 +35,8 @@ pub struct Response<'e> {
     pub body: Body<'e>,
     /// Why it was a hit or a miss, for people.
     pub explanation: String,
+    /// Whether it was a hit or a miss, for programs (RFC 9211).
+    pub cache_status: CacheStatus,
 }
 
 impl Response<'_> {
@@ -53,6 +56,8 @@ pub struct Body<'e> {
     call: Call<'e>,
     state: State,
     reuse: Reuse,
+    length: Option<u64>,
+    trailers: Option<HeaderMap>,
     salvage: Option<PartialWriter>,
 }
 
@@ -62,8 +67,8 @@ pub(crate) enum State {
     Done(Option<StoredBody>),
     /// An error was reported; there will be no bytes.
     Failed,
-    /// From the store.
-    Stored { body: StoredBody, file: Option<File>, position: u64 },
+    /// From the store, from one byte to another.
+    Stored { body: StoredBody, file: Option<File>, position: u64, end: u64 },
     /// From the origin.
     Leading(Box<Leading>),
     /// From the store, where somebody else puts them.
@@ -84,7 +89,14 @@ pub(crate) enum Step {
 
 impl<'e> Body<'e> {
     pub(crate) fn new(call: Call<'e>, state: State, reuse: Reuse) -> Self {
-        Self { call, state, reuse, salvage: None }
+        let length = match &state {
+            State::Done(body) => Some(body.map_or(0, |body| body.size)),
+            State::Stored { body, .. } => Some(body.size),
+            State::Leading(leading) => leading.length(),
+            State::Following(following) => following.head().length,
+            State::Failed => None,
+        };
+        Self { call, state, reuse, length, trailers: None, salvage: None }
     }
 
     /// The next bytes; `None` at the end, once the body was found complete and right.
@@ -97,6 +109,9 @@ impl<'e> Body<'e> {
                 State::Leading(leading) => leading.step(&mut self.call).await,
                 State::Following(following) => following.step(&mut self.call).await,
             };
+            if let State::Leading(leading) = &mut self.state {
+                self.trailers = leading.trailers().or(self.trailers.take());
+            }
             let goes_on = matches!(step, Ok(Step::Bytes(_) | Step::Again | Step::End(None)));
             if let (State::Leading(leading), true) = (&mut self.state, goes_on) {
                 self.reuse = leading.reuse();
@@ -113,6 +128,17 @@ impl<'e> Body<'e> {
                 }
             }
         }
+    }
+
+    /// Bytes in all, if known.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The fields that came after the bytes (RFC 9110 section 6.5); to be asked for once, after the
+    /// end. Trailers are not stored: a body from the store has none.
+    pub fn trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     /// What was saved; final once the body has ended.
@@ -163,7 +189,7 @@ impl<'e> Body<'e> {
     }
 
     fn read_stored(&mut self) -> Result<Step, FetchError> {
-        let State::Stored { body, file, position } = &mut self.state else {
+        let State::Stored { body, file, position, end } = &mut self.state else {
             return Ok(Step::Again);
         };
         let call = &self.call;
@@ -172,14 +198,18 @@ impl<'e> Body<'e> {
             None => {
                 let path = call.client.store().blob_path(&body.digest);
                 let path = path.ok_or_else(|| std::io::ErrorKind::NotFound.into());
-                file.insert(path.and_then(File::open).map_err(|error| call.store_error(error))?)
+                let mut open =
+                    path.and_then(File::open).map_err(|error| call.store_error(error))?;
+                open.seek(SeekFrom::Start(*position)).map_err(|error| call.store_error(error))?;
+                file.insert(open)
             }
         };
-        let mut buffer = vec![0; CHUNK];
+        let left = usize::try_from(*end - *position).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; left.min(CHUNK)];
         let count = open.read(&mut buffer).map_err(|error| call.store_error(error))?;
         *position += count as u64;
         match count {
-            0 if *position == body.size => Ok(Step::End(Some(*body))),
+            0 if *position == *end => Ok(Step::End(Some(*body))),
             0 => Err(call.error(ErrorKind::Length { expected: body.size, actual: *position })),
             count => {
                 buffer.truncate(count);

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rewarm_store::{Digest, Flight, Hasher, Leftover};
 
 use crate::client::Client;
@@ -11,12 +11,15 @@ use crate::config::CREDENTIALS;
 use crate::error::{ErrorKind, FetchError};
 use crate::flight::FlightHead;
 use crate::leading::{Leading, Sink};
+use crate::policy::Role;
 use crate::policy::decide::RequestHead;
-use crate::policy::storing::{end_to_end, merge_not_modified, storable};
+use crate::policy::preconditions::TERMS;
+use crate::policy::storing::{merge_not_modified, storable, storable_fields};
 use crate::record::{self, Variant, vary_names, vary_of};
 use crate::request::{Event, Events, Request};
 use crate::resume::{announced_total, is_the_rest, range_from};
 use crate::transport::{Answer, Attempts, Outgoing};
+use crate::url::Url;
 use crate::verify;
 
 /// What the caller wants of the body.
@@ -32,8 +35,10 @@ pub(crate) enum Purpose {
 pub(crate) struct Call<'e> {
     pub(crate) client: Client,
     pub(crate) request: Request,
-    /// All fields to be sent, but for those about caching and ranges.
+    /// All fields to be sent, but for those in `terms`.
     pub(crate) headers: HeaderMap,
+    /// The client's own conditions and ranges, of a GET or HEAD.
+    pub(crate) terms: HeaderMap,
     pub(crate) key: Digest,
     pub(crate) flight_key: Digest,
     pub(crate) asked: SystemTime,
@@ -70,16 +75,43 @@ impl<'e> Call<'e> {
         {
             headers.insert(CREDENTIALS, value);
         }
-        let key = record::key(&request.url, &headers);
+        let terms = take_terms(&request.method, &mut headers);
+        let key = match client.config().shared {
+            true => record::shared_key(&request.url),
+            false => record::key(&request.url, &headers),
+        };
         let flight_key = record::flight_key(&key, &headers);
         let attempts = Attempts::new(client.config().retries);
         let (client, request, asked) = (client.clone(), request.clone(), client.now());
-        Ok(Self { client, request, headers, key, flight_key, asked, events, attempts, purpose })
+        Ok(Self {
+            client,
+            request,
+            headers,
+            terms,
+            key,
+            flight_key,
+            asked,
+            events,
+            attempts,
+            purpose,
+        })
     }
 
     /// The part that policies look at.
     pub(crate) fn head(&self) -> RequestHead<'_> {
-        RequestHead { method: &self.request.method, headers: &self.headers }
+        RequestHead { method: &self.request.method, headers: &self.headers, role: self.role() }
+    }
+
+    /// Whom the cache serves.
+    pub(crate) fn role(&self) -> Role {
+        if self.client.config().shared { Role::Shared } else { Role::Private }
+    }
+
+    /// Under what responses of a URL may be stored that this request can make worthless: those for
+    /// everybody and those for who asks.
+    pub(crate) fn keys_of(&self, url: &Url) -> [Digest; 3] {
+        let everybody = record::key(url, &HeaderMap::new());
+        [record::key(url, &self.headers), everybody, record::shared_key(url)]
     }
 
     /// The digest that the body of an answer of this status must have.
@@ -110,8 +142,7 @@ impl<'e> Call<'e> {
     pub(crate) async fn send(&mut self, more: &HeaderMap) -> Result<Answer, FetchError> {
         let mut headers = self.headers.clone();
         headers.extend(more.clone());
-        let (method, url) = (&self.request.method, &self.request.url);
-        let outgoing = Outgoing { method, url, headers, body: self.request.body.clone() };
+        let outgoing = Outgoing { request: &self.request, headers };
         self.client.transport().send(outgoing, &mut self.attempts, self.events).await
     }
 
@@ -152,7 +183,7 @@ impl<'e> Call<'e> {
         let fits = || is_the_rest(&answer.headers, from, head.length, &head.headers());
         match answer.status {
             StatusCode::PARTIAL_CONTENT if fits() => {
-                let head = renewed(head, &answer);
+                let head = renewed(self.role(), head, &answer);
                 let writer = flight.resume(leftover, hasher, &head);
                 let writer = writer.map_err(|error| self.store_error(error))?;
                 let leading = Leading::new(head, Sink::Partial(writer), answer.body, self.purpose);
@@ -171,6 +202,9 @@ impl<'e> Call<'e> {
     /// What an earlier download left, if it is sound and the rest of it can be asked for.
     async fn leftover(&self, flight: &Flight) -> Option<(Leftover<FlightHead>, Hasher, HeaderMap)> {
         let leftover = flight.leftover::<FlightHead>().ok()??;
+        if !leftover.head.variant.matches(&self.headers) {
+            return None;
+        }
         let range = self.rest_of(&leftover.head, leftover.len())?;
         let (leftover, hasher) = verify::prefix(leftover).await.ok()??;
         Some((leftover, hasher, range))
@@ -178,7 +212,7 @@ impl<'e> Call<'e> {
 
     /// The response as it would be stored, its body not known yet.
     pub(crate) fn variant(&self, answer: &Answer) -> Variant {
-        let headers = end_to_end(&answer.headers);
+        let headers = storable_fields(self.role(), &answer.headers);
         let vary = vary_of(vary_names(&headers).unwrap_or_default(), &self.headers);
         let (sent, came) = (answer.request_time, answer.response_time);
         Variant { vary, ..Variant::bare(answer.status, &headers, sent, came) }
@@ -186,7 +220,7 @@ impl<'e> Call<'e> {
 
     /// Starts to take the body of a whole answer: into the store if it may be and can be stored.
     pub(crate) fn begin(&self, answer: Answer, flight: Option<Flight>) -> Leading {
-        let allowed = storable(&self.request.method, &self.headers, answer.status, &answer.headers);
+        let allowed = storable(self.head(), answer.status, &answer.headers);
         let variant = self.variant(&answer);
         // What a HEAD announces does not come.
         let has_body = self.request.method != http::Method::HEAD;
@@ -212,11 +246,27 @@ impl<'e> Call<'e> {
     }
 }
 
+/// Takes the terms of a GET or HEAD out of the fields to be sent.
+fn take_terms(method: &Method, headers: &mut HeaderMap) -> HeaderMap {
+    let mut terms = HeaderMap::new();
+    if ![Method::GET, Method::HEAD].contains(method) {
+        return terms;
+    }
+    for name in TERMS {
+        for value in headers.get_all(&name) {
+            terms.append(name.clone(), value.clone());
+        }
+        headers.remove(name);
+    }
+    terms
+}
+
 /// The head of a body whose rest came just now: the fields of the newer answer count (RFC 9111
 /// section 3.4), those about the bytes excepted.
-fn renewed(head: FlightHead, part: &Answer) -> FlightHead {
+fn renewed(role: Role, head: FlightHead, part: &Answer) -> FlightHead {
     let length = head.length.or_else(|| announced_total(&part.headers));
     let mut variant = head.variant;
-    merge_not_modified(&mut variant, &part.headers, part.request_time, part.response_time);
+    let update = storable_fields(role, &part.headers);
+    merge_not_modified(&mut variant, &update, part.request_time, part.response_time);
     FlightHead { variant, length }
 }

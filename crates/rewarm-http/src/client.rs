@@ -7,20 +7,20 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use http::header::{AGE, AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::Method;
+use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
 use rewarm_store::{Digest, Flight, Hasher, Store, Witness};
 use tokio::task::JoinSet;
 
-use crate::body::{Body, Response, State};
+use crate::body::Response;
 use crate::call::{Call, Purpose};
 use crate::config::{ClientConfig, Clock, Credentials};
 use crate::error::{ErrorKind, FetchError};
-use crate::exchange;
 use crate::request::{Content, Events, Fetched, Request, Reuse};
 use crate::spill::Spill;
 use crate::transport::Transport;
 use crate::url::Url;
+use crate::{asking, exchange};
 
 /// More redirects than this are a loop.
 const MAX_REDIRECTS: usize = 10;
@@ -173,7 +173,7 @@ impl Client {
 
     /// Renews a response in the background.
     pub(crate) fn renew_later(&self, request: &Request) {
-        let renewal = exchange::renew(self.clone(), request.clone());
+        let renewal = asking::renew(self.clone(), request.clone());
         let mut tasks = self.tasks();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(renewal);
@@ -247,23 +247,4 @@ fn redirected(request: &Request, response: &Response<'_>) -> Result<Option<Reque
         }
     }
     Ok(Some(next))
-}
-
-/// The fields to answer with from the store: without those that must not be reused, with an `Age`
-/// (RFC 9111 section 5.1).
-pub(crate) fn with_age(mut headers: HeaderMap, age: std::time::Duration) -> HeaderMap {
-    headers.insert(AGE, HeaderValue::from(age.as_secs()));
-    headers
-}
-
-/// A response from nowhere: the request forbade asking (RFC 9111 section 5.2.1.7).
-pub(crate) fn gateway_timeout<'e>(call: Call<'e>, why: String) -> Response<'e> {
-    let (url, reuse) = (call.request.url.clone(), Reuse::NotStored("nothing was sent".into()));
-    Response {
-        url,
-        status: StatusCode::GATEWAY_TIMEOUT,
-        headers: HeaderMap::new(),
-        body: Body::new(call, State::Done(None), reuse),
-        explanation: why,
-    }
 }

@@ -65,6 +65,9 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// Never use the network.
     pub offline: bool,
+    /// Follow the rules for a cache that serves several users (RFC 9111 section 1), and share with
+    /// them what may be shared. Entries are kept apart from those of a private cache.
+    pub shared: bool,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// For the next bytes to come.
@@ -83,6 +86,9 @@ pub struct ClientConfig {
     pub netrc: Option<NetrcFile>,
     /// How to reach origins.
     pub proxies: Proxies,
+    /// Speak HTTP/2 to `http` origins without asking (RFC 9113 section 3.3). `https` origins choose
+    /// between HTTP/2 and HTTP/1.1 while the connection is made.
+    pub http2_prior_knowledge: bool,
     /// Where bodies go that cannot be stored; files there have no name.
     pub spill_dir: PathBuf,
 }
@@ -93,6 +99,7 @@ impl ClientConfig {
         Self {
             user_agent: concat!("rewarm/", env!("CARGO_PKG_VERSION")).to_owned(),
             offline: false,
+            shared: false,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             retries: 3,
@@ -102,6 +109,7 @@ impl ClientConfig {
             cert_dir: None,
             netrc: None,
             proxies: Proxies::Environment,
+            http2_prior_knowledge: false,
             spill_dir,
         }
     }

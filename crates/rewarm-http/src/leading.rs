@@ -152,6 +152,16 @@ impl Leading {
         matches!(self.sink, Sink::Partial(_))
     }
 
+    /// Bytes that the origin announced.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.head.length.or_else(|| self.network.length())
+    }
+
+    /// What came after the bytes.
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        self.network.trailers()
+    }
+
     /// What went into the store before storing ended.
     pub(crate) fn salvage(&mut self) -> Option<PartialWriter> {
         match &mut self.sink {
@@ -331,7 +341,7 @@ impl Leading {
         match self.head.length.filter(|&expected| expected != actual) {
             Some(expected) if failure.kind == ErrorKind::Broken => {
                 let kind = ErrorKind::Length { expected, actual };
-                FetchError::caused(url, made, kind, failure.source)
+                Failure { kind, ..failure }.at(url, made)
             }
             _ => failure.at(url, made),
         }

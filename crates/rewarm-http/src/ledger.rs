@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use rewarm_store::{Digest, Store};
 
-use crate::policy::decide::select_for_update;
-use crate::policy::storing::merge_not_modified;
+use crate::policy::decide::{RequestHead, select_for_update};
+use crate::policy::storing::{merge_not_modified, storable, storable_fields};
 use crate::record::{Record, StoredBody, Variant, vary_names, vary_of};
 use crate::url::Url;
 
@@ -83,8 +83,9 @@ pub(crate) fn renew(
     store: &Store,
     key: &Digest,
     answer: &NotModified<'_>,
-    request: &HeaderMap,
+    request: RequestHead<'_>,
 ) -> Option<Variant> {
+    let update_with = storable_fields(request.role, answer.headers);
     update(store, key, |record| {
         let Some(mut record) = record else { return (None, None) };
         let is_asked = |v: &Variant| answer.asked.iter().any(|&(a, b)| v.came_at(a, b));
@@ -94,14 +95,19 @@ pub(crate) fn renew(
             return (None, None);
         };
         let variant = &mut record.variants[index];
-        merge_not_modified(variant, answer.headers, answer.request_time, answer.response_time);
+        merge_not_modified(variant, &update_with, answer.request_time, answer.response_time);
         let renewed = variant.clone();
-        if renewed.matches(request) {
+        // What the 304 says may forbid to keep what it renews.
+        if storable(request, renewed.status(), &renewed.headers()).is_err() {
+            record.variants.remove(index);
+            return (Some(record), Some(renewed));
+        }
+        if renewed.matches(request.headers) {
             return (Some(record), Some(renewed));
         }
         let Some(names) = vary_names(&renewed.headers()) else { return (Some(record), None) };
-        let own = Variant { vary: vary_of(names, request), ..renewed };
-        record.insert(own.clone(), request);
+        let own = Variant { vary: vary_of(names, request.headers), ..renewed };
+        record.insert(own.clone(), request.headers);
         (Some(record), Some(own))
     })
 }

@@ -1,4 +1,4 @@
-//! An RFC 9111 private cache and the client that fills it.
+//! An RFC 9111 cache, private or shared, and the client that fills it.
 //!
 //! [`Client::fetch`] brings a body into the store, verified, and says what was reused;
 //! [`Client::open`] streams it to the caller while it is being stored. What may be reused is decided
@@ -9,10 +9,14 @@
 //! the user: [`ClientConfig`] and [`Clock`] carry all of that. URLs are shown through [`Url`] only,
 //! which hides secrets.
 
+mod answering;
+mod asking;
 mod body;
+mod cache_status;
 mod call;
 mod client;
 mod config;
+mod connect;
 mod error;
 mod exchange;
 mod flight;
@@ -27,14 +31,19 @@ pub mod record;
 mod request;
 mod resume;
 mod spill;
+mod stored;
+mod tls;
 mod transport;
+mod upload;
 mod url;
 mod verify;
 
 pub use body::{Body, Response};
+pub use cache_status::{CacheStatus, Forwarded};
 pub use client::Client;
 pub use config::{ClientConfig, Clock, NetrcFile, Proxies};
 pub use error::{Cause, ErrorKind, FetchError};
 pub use formats::{describe, formats};
-pub use request::{Content, Event, Events, Fetched, NO_EVENTS, Request, Reuse};
+pub use request::{Content, Event, Events, Fetched, Interim, NO_EVENTS, Request, Reuse};
+pub use upload::{BodyStream, RequestBody};
 pub use url::{ParseUrlError, Url};

@@ -82,12 +82,20 @@ pub fn key(url: &Url, headers: &HeaderMap) -> Digest {
     hasher.finish()
 }
 
-/// The key of the download that a request would start: requests that differ in any field that a
-/// response could vary by do not share one.
+/// The key of the record that a shared cache keeps for GET of `url`, whoever asks.
+pub fn shared_key(url: &Url) -> Digest {
+    let mut hasher = Hasher::new("http shared, 1");
+    hasher.field("GET").field(url.as_wire());
+    hasher.finish()
+}
+
+/// The key of the download that a request would start. Requests that differ in what they accept do
+/// not share one; whether those that differ in other fields may is seen from the response's `Vary`.
 pub fn flight_key(record: &Digest, headers: &HeaderMap) -> Digest {
-    let mut fields: Vec<_> = headers.keys().filter(|name| !is_about_caching(name)).collect();
+    let mut fields: Vec<_> =
+        headers.keys().filter(|name| name.as_str().starts_with("accept")).collect();
     fields.sort_unstable_by_key(|name| name.as_str());
-    let mut hasher = Hasher::new("http flight, 1");
+    let mut hasher = Hasher::new("http flight, 2");
     hasher.field(record.as_bytes());
     for name in fields {
         hasher.field(name.as_str());
@@ -96,7 +104,12 @@ pub fn flight_key(record: &Digest, headers: &HeaderMap) -> Digest {
     hasher.finish()
 }
 
-/// A digest of the credentials in a request: `Authorization` and cookies.
+/// Whether a request says who asks: `Authorization` or cookies.
+pub fn has_credentials(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE)
+}
+
+/// A digest of the credentials in a request.
 fn identity(headers: &HeaderMap) -> Option<Digest> {
     let mut hasher = Hasher::new("http identity, 1");
     let mut any = false;
@@ -107,11 +120,6 @@ fn identity(headers: &HeaderMap) -> Option<Digest> {
         }
     }
     any.then(|| hasher.finish())
-}
-
-fn is_about_caching(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(name, "cache-control" | "pragma" | "range") || name.starts_with("if-")
 }
 
 /// The value that stands for a request field in comparisons (RFC 9111 section 4.1): lines are

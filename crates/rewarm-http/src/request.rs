@@ -2,14 +2,19 @@
 
 use std::fmt;
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use rewarm_store::{Blob, Digest};
 
+use crate::upload::RequestBody;
 use crate::url::Url;
+
+/// Called with status and fields of each interim answer (1xx but 101) of the origin, in order,
+/// before the final one is there (RFC 9110 section 15.2). Must be quick.
+pub type Interim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
 /// A request. Only what stands here is sent, plus `User-Agent`, `Accept-Encoding` and credentials
 /// from the configuration.
@@ -21,8 +26,10 @@ pub struct Request {
     pub method: Method,
     /// Fields to send.
     pub headers: HeaderMap,
-    /// Body to send.
-    pub body: Bytes,
+    /// Body to send. A request with one is passed on: no cached response answers it.
+    pub body: RequestBody,
+    /// Is told of interim answers.
+    pub interim: Option<Interim>,
     /// The body that must come. A blob of this digest is the answer, wherever it came from.
     pub expected: Option<Digest>,
     /// Whether redirects are followed.
@@ -44,8 +51,15 @@ impl fmt::Debug for Request {
 impl Request {
     /// GET, with redirects followed.
     pub fn get(url: Url) -> Self {
-        let (headers, body) = (HeaderMap::new(), Bytes::new());
-        Self { url, method: Method::GET, headers, body, expected: None, follow: true }
+        Self {
+            url,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            body: RequestBody::default(),
+            interim: None,
+            expected: None,
+            follow: true,
+        }
     }
 
     /// Requires the body to have this digest.

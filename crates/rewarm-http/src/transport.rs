@@ -1,33 +1,57 @@
-//! Requests on the wire: one client made when it is first needed, retries, and errors by kind.
+//! Requests on the wire: retries, time-outs, and errors by kind.
 //!
-//! Neither caching nor redirects are known here. Making the client reads the system's certificates
-//! and takes some 60 ms, so a hit in the cache never comes here.
+//! Neither caching nor redirects are known here. What is no sound HTTP, or might be read in two ways
+//! (RFC 9112 section 11.2), is a broken connection, and that connection is not used again.
 
-use std::error::Error;
 use std::hash::{BuildHasher, Hasher};
-use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{
+    CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Extensions, HeaderMap, Method, StatusCode, Uri, Version};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use hyper_util::client::legacy::{self, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::config::{ClientConfig, Clock, Proxies};
-use crate::error::{ErrorKind, FetchError};
-use crate::request::{Event, Events};
+use crate::config::{ClientConfig, Clock};
+use crate::connect::{Answered, ConnectError, Connector};
+use crate::error::{Cause, ErrorKind, FetchError};
+use crate::request::{Event, Events, Interim, Request};
+use crate::upload::{Activity, WireBody};
 use crate::url::Url;
 
 /// A pause that a server asks for beyond this is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What goes out.
+/// How long an idle connection is kept for the next request.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How many of them for one host.
+const IDLE_CONNECTIONS: usize = 16;
+
+/// Bytes that the head of an answer may have.
+const HEAD_SIZE: usize = 64 * 1024;
+
+/// Fields that the head of an answer may have.
+const HEAD_FIELDS: usize = 256;
+
+/// Bytes of one HTTP/2 body that may be under way: what a distance of 50 ms needs for 80 MB/s.
+const STREAM_WINDOW: u32 = 4 << 20;
+
+/// Bytes of all bodies of an HTTP/2 connection that may be under way; bounds the memory for them.
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// What goes out: a request, with all fields to be sent.
 #[derive(Clone)]
 pub(crate) struct Outgoing<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) url: &'a Url,
+    pub(crate) request: &'a Request,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
 }
 
 /// What came back: the head, and the body as it arrives.
@@ -42,7 +66,13 @@ pub(crate) struct Answer {
 
 /// A body on its way.
 #[derive(Debug)]
-pub(crate) struct NetBody(reqwest::Response);
+pub(crate) struct NetBody {
+    body: Incoming,
+    is_delimited: bool,
+    length: Option<u64>,
+    trailers: Option<HeaderMap>,
+    patience: Duration,
+}
 
 /// Requests sent for one fetch, and those that may still be.
 #[derive(Debug, Clone, Copy)]
@@ -62,30 +92,66 @@ impl Attempts {
     }
 }
 
+type HyperClient = legacy::Client<Connector, WireBody>;
+
+/// The connections, made when they are first needed.
+#[derive(Clone)]
+struct Wire {
+    connector: Connector,
+    /// HTTP/1.1, and HTTP/2 where TLS negotiates it.
+    ordinary: HyperClient,
+    /// HTTP/2 only.
+    prior: HyperClient,
+}
+
 /// Sends requests.
 #[derive(Debug)]
 pub(crate) struct Transport {
     config: ClientConfig,
     clock: Clock,
-    client: Mutex<Option<reqwest::Client>>,
+    wire: Mutex<Option<Wire>>,
 }
 
 impl NetBody {
+    fn new(response: http::Response<Incoming>, method: &Method, patience: Duration) -> Self {
+        let status = response.status();
+        let is_bare = *method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
+        let is_chunked = response.headers().contains_key(TRANSFER_ENCODING);
+        let is_framed = response.version() > Version::HTTP_11;
+        let body = response.into_body();
+        let length = if is_bare { Some(0) } else { body.size_hint().exact() };
+        let is_delimited = is_framed || is_chunked || length.is_some();
+        Self { body, is_delimited, length, trailers: None, patience }
+    }
+
     /// The next bytes; `None` at an end that agrees with the framing.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.0.chunk().await.map_err(|error| Failure::of(error.without_url()))
+        loop {
+            let next = tokio::time::timeout(self.patience, self.body.frame()).await;
+            let frame = match next.map_err(|_| Failure::silence(self.patience))? {
+                None => return Ok(None),
+                Some(frame) => frame.map_err(Failure::broken)?,
+            };
+            match frame.into_data() {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
+            }
+        }
+    }
+
+    /// What came after the bytes; once.
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     /// Whether a connection that breaks can be told from the end of the body (RFC 9112 section 8).
     pub(crate) fn is_delimited(&self) -> bool {
-        let chunked = self.0.headers().contains_key(http::header::TRANSFER_ENCODING);
-        self.0.version() > http::Version::HTTP_11 || chunked || self.length().is_some()
+        self.is_delimited
     }
 
     /// Announced bytes.
     pub(crate) fn length(&self) -> Option<u64> {
-        let value = self.0.headers().get(http::header::CONTENT_LENGTH)?;
-        value.to_str().ok()?.parse().ok()
+        self.length
     }
 }
 
@@ -93,47 +159,42 @@ impl NetBody {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: ErrorKind,
-    pub(crate) source: reqwest::Error,
+    pub(crate) source: Option<Cause>,
 }
 
 impl Failure {
-    fn of(error: reqwest::Error) -> Self {
-        let mut chain = std::iter::successors(error.source(), |error| (*error).source());
-        let is_tls = chain.any(|cause| cause.downcast_ref().is_some_and(is_invalid_data));
-        let kind = if error.is_timeout() {
-            ErrorKind::Timeout
-        } else if error.is_dns() {
-            ErrorKind::Dns
-        } else if error.is_connect() && is_tls {
-            ErrorKind::Tls
-        } else if error.is_connect() {
-            ErrorKind::Connect
-        } else {
-            ErrorKind::Broken
-        };
-        Self { kind, source: error }
+    fn of(error: legacy::Error) -> Self {
+        match std::error::Error::source(&error).and_then(|cause| cause.downcast_ref()) {
+            Some(ConnectError { kind: kind @ ErrorKind::Config(_), .. }) => {
+                Self { kind: kind.clone(), source: None }
+            }
+            Some(error) => Self { kind: error.kind.clone(), source: Some(error.clone().into()) },
+            None => Self::broken(error),
+        }
+    }
+
+    fn broken(cause: impl Into<Cause>) -> Self {
+        Self { kind: ErrorKind::Broken, source: Some(cause.into()) }
+    }
+
+    fn silence(patience: Duration) -> Self {
+        let cause = format!("nothing came for {patience:?}");
+        Self { kind: ErrorKind::Timeout, source: Some(cause.into()) }
     }
 
     /// Whether another try may end better.
     fn is_transient(&self) -> bool {
-        self.kind != ErrorKind::Tls && !self.source.is_builder()
+        !matches!(self.kind, ErrorKind::Tls | ErrorKind::Config(_))
     }
 
     pub(crate) fn at(self, url: &Url, attempts: u32) -> FetchError {
-        FetchError::caused(url, attempts, self.kind, self.source)
+        FetchError { url: url.clone(), attempts, kind: self.kind, source: self.source }
     }
-}
-
-/// What the TLS layer reports, however often it was wrapped: `source` skips an error that is wrapped
-/// directly.
-fn is_invalid_data(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    error.kind() == io::ErrorKind::InvalidData || inner.is_some_and(is_invalid_data)
 }
 
 impl Transport {
     pub(crate) fn new(config: ClientConfig, clock: Clock) -> Self {
-        Self { config, clock, client: Mutex::new(None) }
+        Self { config, clock, wire: Mutex::default() }
     }
 
     /// Sends a request, again and again while that is worth it. A status that is worth retrying is
@@ -144,12 +205,13 @@ impl Transport {
         attempts: &mut Attempts,
         events: Events<'_>,
     ) -> Result<Answer, FetchError> {
-        let client = self.client(outgoing.url)?;
+        let Request { url, method, body, .. } = outgoing.request;
+        let wire = self.wire().map_err(|e| FetchError::new(url, 0, ErrorKind::Config(e)))?;
         // RFC 9110 section 9.2.2: only idempotent requests are sent again unasked.
-        let idempotent = outgoing.method.is_idempotent();
+        let repeatable = method.is_idempotent() && !body.is_stream();
         loop {
             attempts.made += 1;
-            let result = self.send_once(&client, &outgoing).await;
+            let result = self.send_once(&wire, &outgoing).await;
             let (asked, reason) = match &result {
                 Ok(answer) if is_worth_retrying(answer.status) => {
                     let asked = retry_after(&answer.headers, self.clock.now());
@@ -158,11 +220,11 @@ impl Transport {
                 Err(failure) if failure.is_transient() => (None, failure.kind.to_string()),
                 _ => (Some(Duration::MAX), String::new()),
             };
-            let over = !idempotent || attempts.left == 0;
+            let over = !repeatable || attempts.left == 0;
             if over || asked.is_some_and(|pause| pause > LONGEST_PAUSE) {
-                return result.map_err(|failure| failure.at(outgoing.url, attempts.made));
+                return result.map_err(|failure| failure.at(url, attempts.made));
             }
-            self.pause(outgoing.url, attempts, asked.unwrap_or_default(), (reason, events)).await;
+            self.pause(url, attempts, asked.unwrap_or_default(), (reason, events)).await;
         }
     }
 
@@ -185,98 +247,194 @@ impl Transport {
         true
     }
 
-    async fn send_once(
+    /// Sends a request; a second time, if all that happened is that a connection which had been
+    /// kept open turned out to be closed (RFC 9112 section 9.3.1).
+    async fn send_once(&self, wire: &Wire, outgoing: &Outgoing<'_>) -> Result<Answer, Failure> {
+        let Request { method, body, .. } = outgoing.request;
+        match self.exchange(wire, outgoing).await {
+            Err((_, true)) if method.is_idempotent() && !body.is_stream() => {
+                self.exchange(wire, outgoing).await.map_err(|(failure, _)| failure)
+            }
+            result => result.map_err(|(failure, _)| failure),
+        }
+    }
+
+    /// One request, one answer. A failure says whether it is that of a stale connection.
+    async fn exchange(
         &self,
-        client: &reqwest::Client,
+        wire: &Wire,
         outgoing: &Outgoing<'_>,
-    ) -> Result<Answer, Failure> {
-        let fail = |error: reqwest::Error| Failure::of(error.without_url());
-        let mut request = client.request(outgoing.method.clone(), outgoing.url.as_wire());
-        request = request.headers(outgoing.headers.clone());
-        if !outgoing.body.is_empty() {
-            request = request.body(outgoing.body.clone());
+    ) -> Result<Answer, (Failure, bool)> {
+        let activity = Activity::default();
+        let fail = |failure| (failure, false);
+        let mut request = prepare(outgoing, &activity).map_err(fail)?;
+        if let Some(interim) = outgoing.request.interim.clone() {
+            pass_on(&mut request, interim, activity.clone());
         }
+        let connection = capture_connection(&mut request);
         let request_time = self.clock.now();
-        let response = request.send().await.map_err(fail)?;
+        let sent = wire.send(request, self.config.http2_prior_knowledge);
+        let response = self.head(sent, &connection, &activity).await?;
         let response_time = self.clock.now();
-        let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer { status, headers, request_time, response_time, body: NetBody(response) })
-    }
-
-    fn client(&self, url: &Url) -> Result<reqwest::Client, FetchError> {
-        let mut slot = self.client.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(client) = &*slot {
-            return Ok(client.clone());
+        let answered = answered(&connection);
+        answered.iter().for_each(Answered::note);
+        if let Err(reason) = check_head(&response, &outgoing.request.method) {
+            connection.connection_metadata().iter().for_each(|connected| connected.poison());
+            return Err(fail(Failure::broken(reason)));
         }
-        let client = build(&self.config)
-            .map_err(|error| FetchError::new(url, 0, ErrorKind::Config(error)))?;
-        *slot = Some(client.clone());
-        Ok(client)
+        let (status, headers) = (response.status(), response.headers().clone());
+        let method = &outgoing.request.method;
+        let body = NetBody::new(response, method, self.config.read_timeout);
+        Ok(Answer { status, headers, request_time, response_time, body })
     }
-}
 
-fn build(config: &ClientConfig) -> Result<reqwest::Client, String> {
-    let text = |error: reqwest::Error| {
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        format!("the HTTP client cannot be set up: {}{cause}", error.without_url())
-    };
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        // Bytes are stored as they come, whatever features other crates switch on.
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .connect_timeout(config.connect_timeout)
-        .read_timeout(config.read_timeout);
-    let certificates = certificates(config)?;
-    if !certificates.is_empty() {
-        builder = builder.tls_certs_only(certificates);
-    }
-    match &config.proxies {
-        Proxies::Environment => {}
-        Proxies::None => builder = builder.no_proxy(),
-        Proxies::Given { http, https, all, no_proxy } => {
-            builder = builder.no_proxy();
-            let except = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
-            let given = [
-                http.as_ref().map(reqwest::Proxy::http::<&String>),
-                https.as_ref().map(reqwest::Proxy::https::<&String>),
-                all.as_ref().map(reqwest::Proxy::all::<&String>),
-            ];
-            for proxy in given.into_iter().flatten() {
-                // The URL of a proxy may hold a password: the message does not repeat it.
-                let proxy = proxy.map_err(|_| "the URL of a proxy cannot be read".to_owned())?;
-                builder = builder.proxy(proxy.no_proxy(except.clone()));
+    /// Waits for the head of the answer, as long as the request moves; a connection that is being
+    /// made has a time-out of its own.
+    async fn head(
+        &self,
+        mut response: ResponseFuture,
+        connection: &CaptureConnection,
+        activity: &Activity,
+    ) -> Result<http::Response<Incoming>, (Failure, bool)> {
+        let patience = self.config.read_timeout;
+        let state = || (activity.count(), connection.connection_metadata().is_some());
+        loop {
+            let before = state();
+            match tokio::time::timeout(patience, &mut response).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => {
+                    let was_used = answered(connection).is_some_and(|it| it.is_noted());
+                    let is_stale = was_used && is_closed(&error);
+                    return Err((Failure::of(error), is_stale));
+                }
+                Err(_) if before != state() || !before.1 => {}
+                Err(_) => return Err((Failure::silence(patience), false)),
             }
         }
     }
-    builder.build().map_err(text)
+
+    fn wire(&self) -> Result<Wire, String> {
+        let mut slot = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wire) = &*slot {
+            return Ok(wire.clone());
+        }
+        Ok(slot.insert(Wire::new(&self.config)?).clone())
+    }
 }
 
-/// The certificates to trust instead of the system's.
-fn certificates(config: &ClientConfig) -> Result<Vec<reqwest::Certificate>, String> {
-    let mut found = Vec::new();
-    if let Some(path) = &config.cert_file {
-        let bytes = std::fs::read(path)
-            .map_err(|error| format!("certificates in `{}`: {error}", path.display()))?;
-        let parsed = reqwest::Certificate::from_pem_bundle(&bytes)
-            .map_err(|_| format!("no PEM certificates in `{}`", path.display()))?;
-        found.extend(parsed);
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wire")
     }
-    if let Some(dir) = &config.cert_dir {
-        let entries = std::fs::read_dir(dir)
-            .map_err(|error| format!("certificates in `{}`: {error}", dir.display()))?;
-        for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
-            // Such directories hold other files, too.
-            let parsed =
-                std::fs::read(path).ok().map(|b| reqwest::Certificate::from_pem_bundle(&b));
-            found.extend(parsed.and_then(Result::ok).into_iter().flatten());
+}
+
+impl Wire {
+    fn new(config: &ClientConfig) -> Result<Self, String> {
+        let connector = Connector::new(config)?;
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http1_max_buf_size(HEAD_SIZE)
+            .http1_max_headers(HEAD_FIELDS)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_header_list_size(HEAD_SIZE as u32)
+            .http2_keep_alive_interval(config.read_timeout)
+            .http2_keep_alive_timeout(config.read_timeout);
+        let ordinary = builder.build(connector.clone());
+        let prior = builder.http2_only(true).build(connector.clone());
+        Ok(Self { connector, ordinary, prior })
+    }
+
+    fn send(&self, mut request: http::Request<WireBody>, prior_knowledge: bool) -> ResponseFuture {
+        let is_plain = request.uri().scheme() == Some(&http::uri::Scheme::HTTP);
+        match self.connector.forward_proxy(request.uri()) {
+            Some(Some(credentials)) => {
+                request.headers_mut().insert(PROXY_AUTHORIZATION, credentials);
+                self.ordinary.request(request)
+            }
+            None if is_plain && prior_knowledge => self.prior.request(request),
+            _ => self.ordinary.request(request),
         }
     }
-    Ok(found)
+}
+
+/// A request as hyper takes it. Framing is made from the body, whatever the caller's fields say.
+fn prepare(
+    outgoing: &Outgoing<'_>,
+    activity: &Activity,
+) -> Result<http::Request<WireBody>, Failure> {
+    let Request { url, method, body, .. } = outgoing.request;
+    let uri: Uri = url.as_wire().parse().map_err(|error| {
+        let text = format!("this URL cannot be sent: {error}");
+        Failure { kind: ErrorKind::Config(text), source: None }
+    })?;
+    let gone = "the body of the request was sent before, and it comes only once";
+    let body = body.take(activity).ok_or_else(|| Failure::broken(gone))?;
+    let mut request = http::Request::new(body);
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = outgoing.headers.clone();
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, HOST, TE, UPGRADE, PROXY_AUTHORIZATION] {
+        request.headers_mut().remove(name);
+    }
+    Ok(request)
+}
+
+/// Has interim answers told to the caller.
+fn pass_on(request: &mut http::Request<WireBody>, interim: Interim, activity: Activity) {
+    hyper::ext::on_informational(request, move |response| {
+        activity.note();
+        interim(response.status(), response.headers());
+    });
+}
+
+/// The mark of the connection that a request went out on.
+fn answered(connection: &CaptureConnection) -> Option<Answered> {
+    let mut extras = Extensions::new();
+    connection.connection_metadata().as_ref()?.get_extras(&mut extras);
+    extras.remove()
+}
+
+/// Whether the connection was closed before an answer came.
+fn is_closed(error: &legacy::Error) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut chain = std::iter::successors(Some(first), |error| error.source());
+    chain.any(|cause| {
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            return error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+        }
+        use std::io::ErrorKind as E;
+        let kind = cause.downcast_ref().map(std::io::Error::kind);
+        matches!(kind, Some(E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted))
+    })
+}
+
+/// Refuses answers of which two readers might make two different things (RFC 9112 sections 6.1, 6.3
+/// and 11.2), those that were not asked for, and heads beyond all measure.
+fn check_head(response: &http::Response<Incoming>, method: &Method) -> Result<(), &'static str> {
+    let (status, headers) = (response.status(), response.headers());
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err("the server changes to another protocol without being asked");
+    }
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > HEAD_SIZE || headers.len() > HEAD_FIELDS {
+        return Err("the head of the answer is too large");
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if headers.contains_key(CONTENT_LENGTH) {
+        return Err("the answer has both a `Content-Length` and a `Transfer-Encoding`");
+    }
+    let is_bare = *method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
+    let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if is_bare || is_chunked && codings.next().is_none() {
+        return Ok(());
+    }
+    Err("the answer has a `Transfer-Encoding` that is not understood")
 }
 
 fn is_worth_retrying(status: StatusCode) -> bool {

@@ -87,7 +87,7 @@ impl BlobWriter {
             return Err(CommitError::WrongDigest { expected, actual: digest });
         }
         let path = crate::layout::sharded(&self.target.root, crate::layout::BLOBS, &digest);
-        match self.temp.publish(&path, self.target.modes) {
+        match self.temp.publish_entry(&path, self.target.modes) {
             Ok(()) => Ok(Blob { digest, size: self.size }),
             Err(source) => Err(CommitError::Io { path, source }),
         }

@@ -15,9 +15,11 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+
+use crate::dirs::remove_dir;
 
 /// Cheap evidence that a file still has the content it had: size, times and inode.
 ///
@@ -113,6 +115,9 @@ impl Modes {
     }
 }
 
+/// `O_NOFOLLOW`, as the standard library takes it.
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
 /// How often something is made anew that others remove at the same time. Some file systems answer
 /// "not found" whenever a file is to be made, so this must end.
 const TRIES: usize = 64;
@@ -143,10 +148,10 @@ pub(crate) fn create_dirs(dir: &Path, modes: Modes) -> io::Result<()> {
     }
 }
 
-/// Opens a file that exists only to be locked.
+/// Opens a file that exists only to be locked. A link is refused: it may lead to another lock.
 pub(crate) fn open_lock_file(path: &Path, modes: Modes) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(modes.file);
+    options.read(true).write(true).mode(modes.file).custom_flags(NO_FOLLOW);
     let dir = path.parent().unwrap_or(Path::new("/"));
     let mut tries = 0;
     loop {
@@ -234,9 +239,16 @@ impl TempFile {
         self.published = true;
     }
 
-    /// Gives the file its name, replacing what had it.
+    /// Gives the file its name, replacing the file that had it.
     pub(crate) fn publish(mut self, target: &Path, modes: Modes) -> io::Result<()> {
         rename_into(&self.path, target, modes)?;
+        self.published = true;
+        Ok(())
+    }
+
+    /// Gives the file its place in the store, replacing whatever had it.
+    pub(crate) fn publish_entry(mut self, target: &Path, modes: Modes) -> io::Result<()> {
+        rename_over(&self.path, target, modes)?;
         self.published = true;
         Ok(())
     }
@@ -264,9 +276,30 @@ pub(crate) fn rename_into(from: &Path, target: &Path, modes: Modes) -> io::Resul
     }
 }
 
+/// As [`rename_into`], for a file that gets its place in the store: a directory there is damage.
+pub(crate) fn rename_over(from: &Path, target: &Path, modes: Modes) -> io::Result<()> {
+    match rename_into(from, target, modes) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            remove_dir(target)?;
+            rename_into(from, target, modes)
+        }
+        other => other,
+    }
+}
+
 pub(crate) fn remove_if_present(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if is_absence(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the place of a file in the store free, whatever damage has put there.
+pub(crate) fn clear_place(path: &Path) -> io::Result<()> {
+    match remove_if_present(path) {
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) => {
+            remove_dir(path)
+        }
         other => other,
     }
 }

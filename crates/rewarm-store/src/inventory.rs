@@ -244,7 +244,9 @@ impl Store {
             if metadata.len() == 0 && self.has_lower() {
                 continue;
             }
-            let Some(bytes) = self.read_record(&path) else {
+            // What is no file is no record, whatever it leads to.
+            let bytes = if metadata.is_file() { self.read_record(&path) } else { Some(Vec::new()) };
+            let Some(bytes) = bytes else {
                 is_readable = false;
                 continue;
             };

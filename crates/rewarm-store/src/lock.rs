@@ -3,14 +3,14 @@
 //! A [`Lock`] is `flock(2)` on a file of its own, so it ends with its holder however that ends,
 //! and each `Lock` has its own open file, so two threads exclude each other as two processes do.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::fs::{
-    Modes, is_absence, is_linked, is_named, lock_if_free, open_lock_file, remove_if_present,
+    Modes, clear_place, is_absence, is_linked, is_named, lock_if_free, open_lock_file,
 };
 
 /// A held lock; dropping it releases.
@@ -51,6 +51,10 @@ impl Lock {
 
     /// Removes the file of the lock if nobody holds it. Says whether it is gone.
     pub(crate) fn remove_if_free(path: &Path) -> io::Result<bool> {
+        // What is no file cannot be held, and nobody puts a file there before it is gone.
+        if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return clear_place(path).map(|()| true);
+        }
         let file = match File::open(path) {
             Err(error) if is_absence(&error) => return Ok(true),
             other => other?,
@@ -64,7 +68,7 @@ impl Lock {
     /// Removes the file of this held lock and releases it. Whoever waits for it notices that it
     /// has no name any more, and makes a new one.
     pub(crate) fn discard(self, path: &Path) -> io::Result<()> {
-        if is_named(&self.file, path)? { remove_if_present(path) } else { Ok(()) }
+        if is_named(&self.file, path)? { clear_place(path) } else { Ok(()) }
     }
 
     fn attempt(path: &Path, modes: Modes, operation: FlockOperation) -> io::Result<Option<Self>> {

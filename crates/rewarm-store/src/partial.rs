@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blob::{Blob, CommitError};
 use crate::digest::{Digest, Hasher};
-use crate::fs::{Witness, create_dirs, is_absence, rename_into};
+use crate::fs::{Witness, clear_place, create_dirs, is_absence, rename_over};
 use crate::layout;
 use crate::lock::Lock;
 use crate::record::{self, Kind};
@@ -185,10 +185,7 @@ impl Flight {
     /// Drops what an earlier flight left.
     pub fn discard(&self) -> io::Result<()> {
         for part in [HEAD, KEPT, DATA] {
-            match fs::remove_file(self.store.partial_path(&self.key, part)) {
-                Err(error) if !is_absence(&error) => return Err(error),
-                _ => {}
-            }
+            clear_place(&self.store.partial_path(&self.key, part))?;
         }
         Ok(())
     }
@@ -320,7 +317,7 @@ impl PartialWriter {
         let publish = || {
             let modified = self.data.metadata()?.modified()?;
             self.data.set_modified(modified - BACKDATE)?;
-            rename_into(
+            rename_over(
                 &flight.store.partial_path(&flight.key, DATA),
                 &path,
                 flight.store.modes(),
@@ -363,7 +360,7 @@ impl PartialWriter {
         let mut temp = crate::fs::TempFile::create(&flight.store.tmp_dir(), flight.store.modes())?;
         temp.file.write_all(&bytes)?;
         let path = flight.store.partial_path(&flight.key, HEAD);
-        temp.publish(&path, flight.store.modes())
+        temp.publish_entry(&path, flight.store.modes())
     }
 }
 

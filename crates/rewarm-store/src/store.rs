@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use crate::blob::{BlobWriter, Target, VerifyingReader};
 use crate::digest::Digest;
 use crate::dirs::mark_used;
-use crate::fs::{Modes, TempFile, create_dirs, is_absence, is_named, remove_if_present};
+use crate::fs::{Modes, TempFile, clear_place, create_dirs, is_absence, is_named};
 use crate::handout::LinkKind;
 use crate::layout;
 use crate::lock::Lock;
@@ -197,7 +197,7 @@ impl Store {
 
     /// Drops a blob; one in the store below stays.
     pub fn remove_blob(&self, digest: &Digest) -> io::Result<()> {
-        remove_if_present(&layout::sharded(self.root(), layout::BLOBS, digest))
+        clear_place(&layout::sharded(self.root(), layout::BLOBS, digest))
     }
 
     /// Reads a record; damaged, foreign and missing ones are all `None`, and damaged ones are
@@ -251,7 +251,7 @@ impl Store {
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut temp = TempFile::create(&self.tmp_dir(), self.inner.modes)?;
         temp.file.write_all(bytes)?;
-        temp.publish(path, self.inner.modes)
+        temp.publish_entry(path, self.inner.modes)
     }
 
     /// Drops a record.
@@ -266,7 +266,7 @@ impl Store {
             Some(lower) if layout::sharded(lower, area, key).exists() => {
                 self.write_file(&path, &[])
             }
-            _ => remove_if_present(&path),
+            _ => clear_place(&path),
         }
     }
 
@@ -345,5 +345,5 @@ fn is_recent(modified: SystemTime, now: SystemTime) -> bool {
 
 /// Removes a file that was found damaged, unless another one took its name since it was opened.
 pub(crate) fn remove_if_named(file: &File, path: &Path) -> io::Result<()> {
-    if is_named(file, path)? { remove_if_present(path) } else { Ok(()) }
+    if is_named(file, path)? { clear_place(path) } else { Ok(()) }
 }

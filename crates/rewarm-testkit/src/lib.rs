@@ -1,6 +1,6 @@
 //! What the tests of every crate share, and what ends up in no binary.
 //!
-//! `server` is an HTTP origin that misbehaves on request, `packages` makes small wheels, `sandbox`
+//! `server` is an HTTP origin that misbehaves on request (`raw` where not even HTTP comes), `packages` makes small wheels, `sandbox`
 //! runs the binary in a hermetic environment. Nothing here knows a rewarm crate.
 
 #![expect(
@@ -9,6 +9,7 @@
 )]
 
 pub mod packages;
+pub mod raw;
 pub mod sandbox;
 pub mod server;
 pub mod tools;

@@ -9,11 +9,13 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::raw::Raw;
 
 /// Length of the pattern that generated bodies repeat; not a round number, so that a wrong offset
 /// gives wrong bytes.
@@ -60,6 +62,7 @@ pub struct Reply {
     head_gate: Option<Gate>,
     body_gate: Option<(u64, Gate)>,
     hang_up: bool,
+    raw: Option<Raw>,
 }
 
 /// One request as it came.
@@ -235,6 +238,7 @@ impl Reply {
             head_gate: None,
             body_gate: None,
             hang_up: false,
+            raw: None,
         }
     }
 
@@ -278,6 +282,11 @@ impl Reply {
     pub fn hang_up(mut self) -> Self {
         self.hang_up = true;
         self
+    }
+
+    /// These bytes instead of a well-formed answer.
+    pub fn raw(raw: Raw) -> Self {
+        Self { raw: Some(raw), ..Self::ok("") }
     }
 
     /// Sets what is done about `Range`.
@@ -356,6 +365,7 @@ struct Shared {
     stopped: AtomicBool,
     seen: Mutex<Vec<Seen>>,
     counts: Mutex<HashMap<String, usize>>,
+    sent: AtomicU64,
     gates: Mutex<Vec<Gate>>,
     streams: Mutex<Vec<TcpStream>>,
 }
@@ -385,6 +395,7 @@ impl Server {
             stopped: AtomicBool::new(false),
             seen: Mutex::default(),
             counts: Mutex::default(),
+            sent: AtomicU64::new(0),
             gates: Mutex::default(),
             streams: Mutex::default(),
         });
@@ -406,6 +417,11 @@ impl Server {
     /// How many requests came for a path.
     pub fn count(&self, path: &str) -> usize {
         lock(&self.shared.counts).get(path).copied().unwrap_or_default()
+    }
+
+    /// How many bytes of bodies were sent, with their chunk framing.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::SeqCst)
     }
 
     /// All requests in the order in which they came.
@@ -465,7 +481,7 @@ fn converse(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 gate.open();
             }
         }
-        if !answer(&mut output, &request, &reply)? {
+        if !answer(&mut output, &request, &reply, &shared.sent)? {
             return output.shutdown(Shutdown::Both);
         }
     }
@@ -499,12 +515,20 @@ fn read_request(input: &mut impl BufRead) -> io::Result<Option<Seen>> {
 }
 
 /// Says whether the connection can be used again.
-fn answer(output: &mut TcpStream, request: &Seen, reply: &Reply) -> io::Result<bool> {
+fn answer(
+    output: &mut TcpStream,
+    request: &Seen,
+    reply: &Reply,
+    sent: &AtomicU64,
+) -> io::Result<bool> {
     if let Some(gate) = &reply.head_gate {
         gate.pass();
     }
     if reply.hang_up {
         return Ok(false);
+    }
+    if let Some(raw) = &reply.raw {
+        return raw.send(output).map(|()| false);
     }
     let not_modified = reply.is_not_modified(request);
     let refused = reply.ranges == Ranges::Refused && request.header("range").is_some();
@@ -546,13 +570,32 @@ fn answer(output: &mut TcpStream, request: &Seen, reply: &Reply) -> io::Result<b
     if !has_body {
         return Ok(true);
     }
-    let whole = send_body(output, reply, range, reply.chunked && status == reply.status)?;
+    let mut output = Counting { inner: output, sent };
+    let whole = send_body(&mut output, reply, range, reply.chunked && status == reply.status)?;
     Ok(whole && reply.declared.is_none() && !reply.until_close)
+}
+
+/// A connection that counts the bytes of a body.
+struct Counting<'a> {
+    inner: &'a mut TcpStream,
+    sent: &'a AtomicU64,
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.sent.fetch_add(count as u64, Ordering::SeqCst);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Says whether all of it was sent.
 fn send_body(
-    output: &mut TcpStream,
+    output: &mut Counting<'_>,
     reply: &Reply,
     range: Range<u64>,
     chunked: bool,

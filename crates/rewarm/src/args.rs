@@ -1,6 +1,7 @@
 //! The command line, as it is typed. What it means is decided in `settings` and the commands.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Download through the cache
     Fetch(Fetch),
+    /// Serve HTTP clients through the cache
+    Proxy(Proxy),
     /// Look after the cache
     #[command(subcommand)]
     Cache(Cache),
@@ -170,6 +173,30 @@ pub(crate) struct Fetch {
     /// Say whether the body came from the cache, and if not, why
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8181")]
+    pub(crate) listen: SocketAddr,
+    /// Answer with what is at this URL: a path here is appended to its path
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    // Read later: what cannot be read may hold a password, and would be repeated here.
+    pub(crate) upstream: Option<String>,
+    /// Serve this package index at `/NAME/simple/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) index: Vec<String>,
+    /// Serve the conda channels below this URL at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) conda: Vec<String>,
+    /// Serve this npm registry at `/NAME/` (repeatable)
+    #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
+    pub(crate) npm: Vec<String>,
+    /// Serve this many connections at once; more wait
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_connections: u16,
 }
 
 #[derive(Debug, Subcommand)]

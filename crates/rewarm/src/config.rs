@@ -30,6 +30,7 @@ pub(crate) struct File {
     pub(crate) cache: Cache,
     pub(crate) activation: ActivationConfig,
     pub(crate) check: Check,
+    pub(crate) proxy: Proxy,
     pub(crate) tasks: BTreeMap<String, TaskDefinition>,
     /// Unknown keys, to be warned of: where they stand, and what they are called.
     #[serde(skip)]
@@ -52,6 +53,37 @@ pub(crate) struct Check {
     pub(crate) inputs: Vec<String>,
 }
 
+/// `[tool.rewarm.proxy]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct Proxy {
+    /// What `rewarm proxy` stands in front of, by name.
+    pub(crate) upstreams: BTreeMap<String, Upstream>,
+}
+
+/// An index, a place of channels or a registry.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Upstream {
+    pub(crate) kind: UpstreamKind,
+    /// May hold a password.
+    pub(crate) url: String,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// What an upstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UpstreamKind {
+    Index,
+    Conda,
+    Npm,
+}
+
 /// A configuration file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -62,7 +94,7 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that each table knows; tables with free keys are left out.
-const KNOWN: [(&str, &[&str]); 4] = [
+const KNOWN: [(&str, &[&str]); 5] = [
     (
         "",
         &[
@@ -73,6 +105,7 @@ const KNOWN: [(&str, &[&str]); 4] = [
             "groups",
             "index-url",
             "offline",
+            "proxy",
             "python",
             "tasks",
         ],
@@ -80,6 +113,7 @@ const KNOWN: [(&str, &[&str]); 4] = [
     ("activation", &["env", "env-files", "volatile", "watch", "watch-env"]),
     ("cache", &["max-age", "max-size"]),
     ("check", &["inputs"]),
+    ("proxy", &["upstreams"]),
 ];
 
 /// Reads a configuration file that is rewarm's own; a missing one is an empty one.

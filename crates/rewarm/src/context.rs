@@ -127,6 +127,12 @@ impl<'a> Context<'a> {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// Runs a future to its end, and what it spawns on several threads: for servers.
+    pub(crate) fn serve<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        Ok(runtime.map_err(Failure::world)?.block_on(future))
+    }
+
     /// Runs a future to its end, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
         if let Some(runtime) = self.runtime.get() {

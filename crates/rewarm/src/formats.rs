@@ -5,6 +5,8 @@
 
 use rewarm_store::{Format, RecordInfo, Store};
 
+use crate::commands::packages;
+
 /// Every format that this version reads.
 pub(crate) fn known() -> Vec<Format> {
     [
@@ -12,6 +14,7 @@ pub(crate) fn known() -> Vec<Format> {
         rewarm_http::formats().as_slice(),
         rewarm_env::formats().as_slice(),
         rewarm_check::formats().as_slice(),
+        packages::formats().as_slice(),
     ]
     .concat()
 }
@@ -22,7 +25,8 @@ pub(crate) fn describe(store: &Store, record: &RecordInfo) -> String {
         true => rewarm_store::describe(store, record)
             .or_else(|| rewarm_http::describe(store, record))
             .or_else(|| rewarm_env::describe(store, record))
-            .or_else(|| rewarm_check::describe(store, record)),
+            .or_else(|| rewarm_check::describe(store, record))
+            .or_else(|| packages::describe(&record.kind)),
         false => None,
     };
     named.unwrap_or_else(|| record.key.to_string())

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Who may depend on whom among our own crates; development dependencies may add the test kit.
-const EDGES: [(&str, &[&str]); 7] = [
-    ("rewarm", &["rewarm-check", "rewarm-env", "rewarm-http", "rewarm-store"]),
+const EDGES: [(&str, &[&str]); 8] = [
+    ("rewarm", &["rewarm-check", "rewarm-env", "rewarm-http", "rewarm-proxy", "rewarm-store"]),
     ("rewarm-check", &["rewarm-store"]),
     ("rewarm-env", &["rewarm-store"]),
     ("rewarm-http", &["rewarm-store"]),
+    ("rewarm-proxy", &["rewarm-http", "rewarm-store"]),
     ("rewarm-store", &[]),
     ("rewarm-testkit", &[]),
     ("xtask", &["rewarm-testkit"]),
 ];
 
 /// Only these may be async.
-const ASYNC: [&str; 2] = ["rewarm", "rewarm-http"];
+const ASYNC: [&str; 3] = ["rewarm", "rewarm-http", "rewarm-proxy"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -50,7 +51,7 @@ fn dependencies_point_down() {
         for dependency in dependencies(manifest, "dependencies") {
             let own = manifests.contains_key(&dependency);
             assert!(!own || allowed.contains(&&*dependency), "{name} depends on {dependency}");
-            let is_async = ["tokio", "hyper", "reqwest"].contains(&&*dependency);
+            let is_async = ["tokio", "hyper", "hyper-util"].contains(&&*dependency);
             assert!(!is_async || ASYNC.contains(&name), "{name} is async: {dependency}");
         }
         for dependency in dependencies(manifest, "dev-dependencies") {

@@ -3,6 +3,7 @@
 //! Each benchmark prints a table and returns it as Markdown; `docs/benchmarks.md` holds the tables
 //! of one run. Alternatives that are not installed are left out by name, never silently.
 
+mod chart;
 mod check;
 mod fetch;
 mod install;
@@ -10,12 +11,12 @@ mod project;
 mod run;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::steps::{self, Result, root};
 
-type Benchmark = fn(&Bench) -> Result<table::Table>;
+type Benchmark = fn(&Bench) -> Result<Vec<table::Table>>;
 
 const ALL: [(&str, Benchmark); 4] =
     [("fetch", fetch::run), ("run", run::run), ("install", install::run), ("check", check::run)];
@@ -42,19 +43,31 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     steps::run(&mut build)?;
     let bench = Bench { rewarm: root().join("target/release/rewarm"), tools };
     let mut page = String::from(HEADER);
+    let mut charts = Vec::new();
     for (name, benchmark) in ALL {
         if names.is_empty() || names.contains(&name) {
             println!("== {name}");
-            let table = benchmark(&bench)?;
-            print!("{}", table.text());
-            page.push_str(&table.markdown());
+            for table in benchmark(&bench)? {
+                print!("{}", table.text());
+                page.push_str(&table.markdown());
+                charts.extend(table.into_chart());
+            }
         }
     }
     if write {
-        let path = root().join("docs/benchmarks.md");
-        std::fs::write(&path, page).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        let docs = root().join("docs");
+        write_file(&docs.join("benchmarks.md"), &page)?;
+        for chart in charts {
+            write_file(&docs.join(chart.path()), &chart.svg())?;
+        }
     }
     Ok(())
+}
+
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    let done = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let done = done.and_then(|()| std::fs::write(path, text));
+    done.map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
 const HEADER: &str = "# Benchmarks

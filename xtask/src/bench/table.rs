@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::chart::Chart;
+
 /// Rows of cells under a title, with notes below.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -9,12 +11,13 @@ pub(crate) struct Table {
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
     notes: Vec<String>,
+    chart: Option<Chart>,
 }
 
 impl Table {
     pub(crate) fn new(title: &str, columns: &[&str]) -> Self {
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        Self { title: title.to_owned(), columns, rows: Vec::new(), notes: Vec::new() }
+        Self { title: title.to_owned(), columns, rows: Vec::new(), notes: Vec::new(), chart: None }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -25,6 +28,16 @@ impl Table {
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// Adds a picture of the same figures.
+    pub(crate) fn chart(&mut self, chart: Chart) {
+        self.chart = Some(chart);
+    }
+
+    /// The picture, if there is one.
+    pub(crate) fn into_chart(self) -> Option<Chart> {
+        self.chart
     }
 
     /// Aligned columns for a terminal.
@@ -58,6 +71,9 @@ impl Table {
         }
         for note in &self.notes {
             text.push_str(&format!("\n{note}\n"));
+        }
+        if let Some(chart) = &self.chart {
+            text.push_str(&format!("\n![{}]({})\n", self.title, chart.path()));
         }
         text
     }

@@ -1,12 +1,15 @@
-//! `Cache-Control` and its kin, parsed (RFC 9111 sections 5.2 and 5.4, RFC 5861, RFC 8246).
+//! `Cache-Control` and its kin, parsed (RFC 9111 sections 5.2 and 5.4, RFC 5861, RFC 8246, RFC 9213).
 //!
-//! Parsing never fails: what cannot be understood is read in the way that reuses less. Unknown
+//! What only concerns a shared cache is resolved here: others see one `max_age` and one
+//! `must_revalidate`. Parsing never fails: what cannot be understood is read in the way that reuses less. Unknown
 //! directives are ignored, as section 5.2.3 asks.
 
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Role, targeted};
 
 /// The largest delta-seconds; greater numbers count as this one (RFC 9111 section 1.2.2).
 const MAX_DELTA: u64 = 1 << 31;
@@ -20,11 +23,18 @@ pub enum MaxStale {
     Limit(Duration),
 }
 
-/// The directives that matter to a private cache, of a request or a response.
+/// The directives that matter to a cache, of a request or a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheControl {
-    /// `max-age`; zero if it is malformed, the least if it is repeated (sections 4.2.1, 5.2.2.1).
+    /// `max-age`; zero if it is malformed, the least if it is repeated (sections 4.2.1, 5.2.2.1). For
+    /// a shared cache `s-maxage`, if there is one (section 5.2.2.10).
     pub max_age: Option<Duration>,
+    /// Whether a shared cache may store the response to a request with credentials: `public`,
+    /// `s-maxage` or `must-revalidate` (section 3.5).
+    pub shareable: bool,
+    /// Whether the directives come from a field that is meant for this cache only, which `Expires`
+    /// cannot add to (RFC 9213 section 2.2).
+    pub targeted: bool,
     /// `min-fresh` (section 5.2.1.3).
     pub min_fresh: Option<Duration>,
     /// `max-stale` (section 5.2.1.2).
@@ -37,14 +47,17 @@ pub struct CacheControl {
     pub no_cache_fields: Vec<String>,
     /// `only-if-cached` (section 5.2.1.7).
     pub only_if_cached: bool,
-    /// `must-revalidate` (section 5.2.2.2).
+    /// `must-revalidate` (section 5.2.2.2); for a shared cache also `proxy-revalidate` and `s-maxage`
+    /// (sections 5.2.2.8 and 5.2.2.10).
     pub must_revalidate: bool,
     /// `must-understand` (section 5.2.2.3).
     pub must_understand: bool,
     /// `public` (section 5.2.2.9).
     pub public: bool,
-    /// `private`, with or without field names (section 5.2.2.7).
+    /// `private` without field names (section 5.2.2.7).
     pub private: bool,
+    /// Lower-case fields that `private="…"` names.
+    pub private_fields: Vec<String>,
     /// `immutable` (RFC 8246).
     pub immutable: bool,
     /// `stale-while-revalidate` (RFC 5861 section 3).
@@ -54,29 +67,50 @@ pub struct CacheControl {
 }
 
 impl CacheControl {
-    /// The directives of a response.
-    pub fn of_response(headers: &HeaderMap) -> Self {
+    /// The directives of a response, as they are for a cache of this role.
+    pub fn of_response(role: Role, headers: &HeaderMap) -> Self {
         let mut control = Self::default();
-        for line in headers.get_all(CACHE_CONTROL) {
-            for (name, value) in directives(line.as_bytes()) {
-                control.add(&name, value.as_deref());
-            }
+        if role == Role::Shared
+            && let Some(directives) = targeted::directives(headers)
+        {
+            control.targeted = true;
+            control.add_all(role, &directives);
+            return control;
         }
+        control.add_all(role, &lines(headers, &CACHE_CONTROL));
         control
     }
 
     /// The directives of a request. `Pragma: no-cache` counts when there is no `Cache-Control`
     /// (RFC 9111 section 5.4).
     pub fn of_request(headers: &HeaderMap) -> Self {
-        let mut control = Self::of_response(headers);
+        let mut control = Self::default();
+        control.add_all(Role::Private, &lines(headers, &CACHE_CONTROL));
         if !headers.contains_key(CACHE_CONTROL) {
-            control.no_cache = headers
-                .get_all(PRAGMA)
-                .iter()
-                .flat_map(|line| directives(line.as_bytes()))
-                .any(|(name, _)| name == "no-cache");
+            control.no_cache = lines(headers, &PRAGMA).iter().any(|(name, _)| name == "no-cache");
         }
         control
+    }
+
+    fn add_all(&mut self, role: Role, directives: &[Directive]) {
+        for (name, value) in directives {
+            self.add(name, value.as_deref());
+        }
+        self.shareable = self.public || self.must_revalidate;
+        if role == Role::Private {
+            return;
+        }
+        let mut shared = Self::default();
+        for (name, value) in directives {
+            match name.as_str() {
+                "s-maxage" => shared.add("max-age", value.as_deref()),
+                "proxy-revalidate" => shared.must_revalidate = true,
+                _ => {}
+            }
+        }
+        self.shareable |= shared.max_age.is_some();
+        self.must_revalidate |= shared.must_revalidate || shared.max_age.is_some();
+        self.max_age = shared.max_age.or(self.max_age);
     }
 
     /// Names are compared without case (section 5.2); both the token and the quoted form of an
@@ -104,20 +138,18 @@ impl CacheControl {
                 });
             }
             "no-store" => self.no_store = true,
-            "no-cache" => match value {
-                Some(fields) if !fields.trim().is_empty() => self.no_cache_fields.extend(
-                    fields
-                        .split(',')
-                        .map(|f| f.trim().to_ascii_lowercase())
-                        .filter(|f| !f.is_empty()),
-                ),
-                _ => self.no_cache = true,
+            "no-cache" => match names(value) {
+                named if named.is_empty() => self.no_cache = true,
+                named => self.no_cache_fields.extend(named),
             },
             "only-if-cached" => self.only_if_cached = true,
             "must-revalidate" => self.must_revalidate = true,
             "must-understand" => self.must_understand = true,
             "public" => self.public = true,
-            "private" => self.private = true,
+            "private" => match names(value) {
+                named if named.is_empty() => self.private = true,
+                named => self.private_fields.extend(named),
+            },
             "immutable" => self.immutable = true,
             "stale-while-revalidate" => {
                 self.stale_while_revalidate = least(self.stale_while_revalidate);
@@ -126,6 +158,21 @@ impl CacheControl {
             _ => {}
         }
     }
+}
+
+/// A directive: its lower-case name and its unquoted argument.
+pub type Directive = (String, Option<String>);
+
+/// The directives in all lines of a field.
+fn lines(headers: &HeaderMap, name: &HeaderName) -> Vec<Directive> {
+    let lines = headers.get_all(name).iter();
+    lines.map(HeaderValue::as_bytes).flat_map(directives).collect()
+}
+
+/// The lower-case field names in an argument.
+fn names(value: Option<&str>) -> Vec<String> {
+    let names = value.unwrap_or_default().split(',');
+    names.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
 }
 
 /// Delta-seconds (RFC 9111 section 1.2.2): digits only, capped.
@@ -141,7 +188,7 @@ pub(super) fn delta(text: &str) -> Option<Duration> {
 ///
 /// A quote that does not end takes the rest of the line, so that nothing inside it is mistaken for
 /// a directive.
-fn directives(line: &[u8]) -> Vec<(String, Option<String>)> {
+pub fn directives(line: &[u8]) -> Vec<Directive> {
     let mut found = Vec::new();
     let mut rest = line;
     while !rest.is_empty() {
@@ -210,7 +257,7 @@ mod tests {
         for line in lines {
             headers.append(CACHE_CONTROL, HeaderValue::from_str(line).expect("a field value"));
         }
-        CacheControl::of_response(&headers)
+        CacheControl::of_response(Role::Private, &headers)
     }
 
     fn max_age(line: &str) -> Option<u64> {

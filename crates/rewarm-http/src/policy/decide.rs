@@ -8,8 +8,11 @@ use std::time::{Duration, SystemTime};
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::Role;
 use super::control::{CacheControl, MaxStale};
 use super::freshness::{Lifetime, current_age, lifetime};
+use super::preconditions::tags;
+use crate::cache_status::Forwarded;
 use crate::record::{Record, Variant};
 
 /// The part of a request that decisions depend on; the URL is in the key already.
@@ -19,6 +22,8 @@ pub struct RequestHead<'a> {
     pub method: &'a Method,
     /// All fields that will be sent.
     pub headers: &'a HeaderMap,
+    /// Whom the cache serves.
+    pub role: Role,
 }
 
 /// What to do.
@@ -37,11 +42,15 @@ pub enum Decision {
     Validate {
         /// Indexes in the record; the first is the one that the request selects, if any does.
         variants: Vec<usize>,
+        /// Why nothing stored will do as it is.
+        reason: Forwarded,
         /// Text for people.
         why: String,
     },
     /// Ask the origin for a whole response.
     Fetch {
+        /// Why nothing stored will do.
+        reason: Forwarded,
         /// Text for people.
         why: String,
     },
@@ -80,9 +89,9 @@ struct Assessed {
 }
 
 impl Assessed {
-    fn new(variant: &Variant, now: SystemTime) -> Self {
+    fn new(role: Role, variant: &Variant, now: SystemTime) -> Self {
         let headers = variant.headers();
-        let control = CacheControl::of_response(&headers);
+        let control = CacheControl::of_response(role, &headers);
         let lifetime = lifetime(variant.status(), &headers, &control, variant.response_time);
         Self { age: current_age(variant, &headers, now), lifetime, control }
     }
@@ -114,22 +123,24 @@ impl Assessed {
 pub fn decide(request: RequestHead<'_>, record: Option<&Record>, now: SystemTime) -> Decision {
     let control = CacheControl::of_request(request.headers);
     let refuse_or = |decision: Decision| match decision {
-        Decision::Fetch { why } | Decision::Validate { why, .. } if control.only_if_cached => {
+        Decision::Fetch { why, .. } | Decision::Validate { why, .. } if control.only_if_cached => {
             Decision::Refuse { why }
         }
         decision => decision,
     };
     let Some(record) = record.filter(|record| !record.variants.is_empty()) else {
-        return refuse_or(Decision::Fetch { why: "not in the cache".into() });
+        let why = "not in the cache".into();
+        return refuse_or(Decision::Fetch { reason: Forwarded::UriMiss, why });
     };
     let Some(index) = select(record, request.headers) else {
         let names = differing(record, request.headers);
         let why = format!("the stored responses are for other values of {names}");
         let variants = with_validator(record, (0..record.variants.len()).collect());
+        let reason = Forwarded::VaryMiss;
         let ask = if variants.is_empty() || request.method != Method::GET {
-            Decision::Fetch { why }
+            Decision::Fetch { reason, why }
         } else {
-            Decision::Validate { variants, why }
+            Decision::Validate { variants, reason, why }
         };
         return refuse_or(ask);
     };
@@ -144,26 +155,26 @@ fn decide_selected(
     index: usize,
     now: SystemTime,
 ) -> Decision {
-    let stored = Assessed::new(&record.variants[index], now);
-    let validate = |why: String| {
+    let stored = Assessed::new(request.role, &record.variants[index], now);
+    let validate = |reason: Forwarded, why: String| {
         let rest = (0..record.variants.len()).filter(|&other| other != index);
         let variants = std::iter::once(index).chain(rest).collect();
         let variants = with_validator(record, variants);
         match variants.first() {
             Some(&first) if first == index && request.method == Method::GET => {
-                Decision::Validate { variants, why }
+                Decision::Validate { variants, reason, why }
             }
-            _ => Decision::Fetch { why },
+            _ => Decision::Fetch { reason, why },
         }
     };
     let serve = |ground, why: String| Decision::Serve { variant: index, ground, why };
     // Section 5.2.1.4.
     if control.no_cache {
-        return validate("the request says no-cache".into());
+        return validate(Forwarded::Request, "the request says no-cache".into());
     }
     // Section 5.2.2.4.
     if stored.control.no_cache {
-        return validate("the stored response says no-cache".into());
+        return validate(Forwarded::Stale, "the stored response says no-cache".into());
     }
     if stored.is_fresh() {
         // RFC 8246: an immutable response need not be asked about while it is fresh.
@@ -177,17 +188,19 @@ fn decide_selected(
             None => stored.age > limit || limit.is_zero(),
         });
         if too_old {
-            return validate(format!("older than the request's max-age: {}", stored.text()));
+            let why = format!("older than the request's max-age: {}", stored.text());
+            return validate(Forwarded::Request, why);
         }
         // Section 5.2.1.3.
         let left = stored.lifetime.duration - stored.age;
         if control.min_fresh.is_some_and(|wanted| left < wanted) {
-            return validate(format!("not fresh for long enough: {}", stored.text()));
+            let why = format!("not fresh for long enough: {}", stored.text());
+            return validate(Forwarded::Request, why);
         }
         return serve(Ground::Fresh, format!("fresh: {}", stored.text()));
     }
     decide_stale(control, &stored).map_or_else(
-        || validate(format!("stale: {}", stored.text())),
+        || validate(Forwarded::Stale, format!("stale: {}", stored.text())),
         |ground| serve(ground, format!("stale, but allowed: {}", stored.text())),
     )
 }
@@ -208,6 +221,13 @@ fn decide_stale(control: &CacheControl, stored: &Assessed) -> Option<Ground> {
     let window = stored.control.stale_while_revalidate.unwrap_or_default();
     let within = !window.is_zero() && stored.staleness() <= window && young_enough;
     within.then_some(Ground::WhileRevalidate)
+}
+
+/// Seconds for which a stored response is still fresh; negative by how much it is stale.
+pub fn time_to_live(role: Role, variant: &Variant, now: SystemTime) -> i64 {
+    let stored = Assessed::new(role, variant, now);
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    seconds(stored.lifetime.duration) - seconds(stored.age)
 }
 
 /// The stored response for these request fields; of several the most recent (section 4.1).
@@ -231,7 +251,7 @@ pub fn may_serve_on_error(
     now: SystemTime,
 ) -> bool {
     let control = CacheControl::of_request(request.headers);
-    let stored = Assessed::new(variant, now);
+    let stored = Assessed::new(request.role, variant, now);
     if !stored.may_be_stale() || control.no_cache || control.min_fresh.is_some() {
         return false;
     }
@@ -251,7 +271,7 @@ pub fn may_serve_on_error(
 pub fn may_share(request: RequestHead<'_>, variant: &Variant, asked: SystemTime) -> bool {
     let control = CacheControl::of_request(request.headers);
     let at = asked.max(variant.response_time);
-    let stored = Assessed::new(variant, at);
+    let stored = Assessed::new(request.role, variant, at);
     let heuristic = !stored.lifetime.source.is_explicit();
     !control.no_cache
         && !stored.control.no_cache
@@ -279,6 +299,29 @@ pub fn conditions(record: &Record, candidates: &[usize], request: &HeaderMap) ->
         headers.insert(IF_MODIFIED_SINCE, modified);
     }
     headers
+}
+
+/// The conditions to send: the cache's own, and with them the entity tags of the client, so that one
+/// answer serves both (section 4.3.2). Without any of its own, the cache sends those of the client.
+pub fn combined(own: &HeaderMap, client: &HeaderMap) -> HeaderMap {
+    let mut sent = own.clone();
+    if own.is_empty() {
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+            for value in client.get_all(&name) {
+                sent.append(name.clone(), value.clone());
+            }
+        }
+        return sent;
+    }
+    let Some(ours) = own.get(IF_NONE_MATCH) else { return sent };
+    let known: Vec<&[u8]> = tags(ours.as_bytes()).collect();
+    let theirs = client.get_all(IF_NONE_MATCH).iter().flat_map(|line| tags(line.as_bytes()));
+    let theirs = theirs.filter(|tag| *tag != b"*" && !known.contains(tag));
+    let all: Vec<&[u8]> = known.iter().copied().chain(theirs).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&all.join(b", ".as_slice())) {
+        sent.insert(IF_NONE_MATCH, value);
+    }
+    sent
 }
 
 /// The stored response that a 304 is about (section 4.3.4); `None` if it fits none of those asked

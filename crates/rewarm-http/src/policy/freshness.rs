@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{AGE, DATE, EXPIRES, HeaderName, LAST_MODIFIED};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::control::{CacheControl, delta};
 use crate::record::Variant;
@@ -59,7 +59,7 @@ pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// The freshness lifetime (section 4.2.1). `s-maxage` is for shared caches and ignored.
+/// The freshness lifetime (section 4.2.1).
 pub fn lifetime(
     status: StatusCode,
     headers: &HeaderMap,
@@ -70,7 +70,7 @@ pub fn lifetime(
         return Lifetime { duration, source: Source::MaxAge };
     }
     let date = date(headers, &DATE).unwrap_or(response_time);
-    if headers.contains_key(EXPIRES) {
+    if headers.contains_key(EXPIRES) && !control.targeted {
         return Lifetime { duration: expires(headers, date), source: Source::Expires };
     }
     let modified = self::date(headers, &LAST_MODIFIED);
@@ -89,7 +89,7 @@ fn expires(headers: &HeaderMap, date: SystemTime) -> Duration {
     headers
         .get_all(EXPIRES)
         .iter()
-        .map(|value| value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok()))
+        .map(|value| parse_date(value.as_bytes()))
         .map(|at| at.and_then(|at| at.duration_since(date).ok()).unwrap_or_default())
         .min()
         .unwrap_or_default()
@@ -97,7 +97,12 @@ fn expires(headers: &HeaderMap, date: SystemTime) -> Duration {
 
 /// The date in a field, in any of the three forms of RFC 9110 section 5.6.7.
 pub fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+    headers.get(name).map(HeaderValue::as_bytes).and_then(parse_date)
+}
+
+/// A date in any of the three forms of RFC 9110 section 5.6.7.
+pub fn parse_date(value: &[u8]) -> Option<SystemTime> {
+    httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()
 }
 
 /// The age of a stored response (section 4.2.3).
@@ -121,6 +126,7 @@ fn age_value(headers: &HeaderMap) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Role;
     use crate::record::Variant;
 
     const DAY: u64 = 24 * 60 * 60;
@@ -143,7 +149,7 @@ mod tests {
 
     fn life(fields: &[(&'static str, String)]) -> u64 {
         let headers = map(fields);
-        let control = CacheControl::of_response(&headers);
+        let control = CacheControl::of_response(Role::Private, &headers);
         lifetime(StatusCode::OK, &headers, &control, at(0)).duration.as_secs()
     }
 
@@ -162,6 +168,15 @@ mod tests {
     #[test]
     fn rfc9111_4_2_1_s_maxage_is_not_for_private_caches() {
         assert_eq!(life(&[("cache-control", "s-maxage=5, max-age=9".into())]), 9);
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_10_s_maxage_is_what_counts_for_shared_caches() {
+        let headers = map(&[("cache-control", "s-maxage=5, max-age=9".into())]);
+        let control = CacheControl::of_response(Role::Shared, &headers);
+        let found = lifetime(StatusCode::OK, &headers, &control, at(0));
+        assert_eq!(found.duration, Duration::from_secs(5));
+        assert!(control.must_revalidate && control.shareable);
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::time::SystemTime;
 
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES,
-    HeaderName, LOCATION,
+    HeaderName, LOCATION, WARNING,
 };
 use http::{HeaderMap, Method, StatusCode};
 
+use super::Role;
 use super::control::CacheControl;
+use super::decide::RequestHead;
 use super::freshness::is_heuristically_cacheable;
-use crate::record::{Variant, to_fields, vary_names};
+use crate::record::{Variant, has_credentials, to_fields, vary_names};
 use crate::url::Url;
 
 /// Fields that are about one connection (RFC 9110 section 7.6.1, RFC 9111 section 3.1).
@@ -52,6 +54,12 @@ pub enum Unstorable {
     /// It would write a credential down.
     #[error("the response redirects to a URL that holds a secret")]
     Secret,
+    /// Section 5.2.2.7: a shared cache must not.
+    #[error("the response is for one user only")]
+    Private,
+    /// Section 3.5: nothing says that others may have it.
+    #[error("the response is to credentials, and does not say that others may have it")]
+    Credentials,
 }
 
 /// The statuses whose caching rules are known here (section 5.2.2.3).
@@ -59,16 +67,15 @@ fn is_understood(status: StatusCode) -> bool {
     is_heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 303 | 307)
 }
 
-/// Whether a response may be stored by a private cache (section 3).
+/// Whether a response may be stored (section 3).
 pub fn storable(
-    method: &Method,
-    request: &HeaderMap,
+    request: RequestHead<'_>,
     status: StatusCode,
     response: &HeaderMap,
 ) -> Result<(), Unstorable> {
-    let control = CacheControl::of_response(response);
+    let control = CacheControl::of_response(request.role, response);
     let code = status.as_u16();
-    if method != Method::GET {
+    if request.method != Method::GET {
         return Err(Unstorable::Method);
     }
     if status.is_informational() || matches!(code, 206 | 304) {
@@ -77,23 +84,40 @@ pub fn storable(
     if control.must_understand && !is_understood(status) {
         return Err(Unstorable::Status(code));
     }
-    if CacheControl::of_request(request).no_store {
+    if CacheControl::of_request(request.headers).no_store {
         return Err(Unstorable::RequestNoStore);
     }
     // Section 5.2.2.3: who understands the status ignores the no-store beside must-understand.
     if control.no_store && !control.must_understand {
         return Err(Unstorable::NoStore);
     }
+    if request.role == Role::Shared {
+        if control.private {
+            return Err(Unstorable::Private);
+        }
+        if has_credentials(request.headers) && !control.shareable {
+            return Err(Unstorable::Credentials);
+        }
+    }
     if vary_names(response).is_none() {
         return Err(Unstorable::VaryStar);
     }
     let explicit = control.public
         || control.private
+        || !control.private_fields.is_empty()
         || control.max_age.is_some()
-        || response.contains_key(EXPIRES);
+        || response.contains_key(EXPIRES) && !control.targeted;
     if !explicit && !is_heuristically_cacheable(status) {
         return Err(Unstorable::NotExplicit(code));
     }
+    if shows_secret(response) {
+        return Err(Unstorable::Secret);
+    }
+    Ok(())
+}
+
+/// Whether the response names a URL that holds a secret.
+fn shows_secret(response: &HeaderMap) -> bool {
     let secret = |name: HeaderName| {
         let text = response.get(name).and_then(|value| value.to_str().ok());
         let absolute = text.filter(|text| text.contains(['?', '@']) || text.contains("/t/"));
@@ -102,10 +126,7 @@ pub fn storable(
             Err(_) => base().join(text).is_ok_and(|url| url.has_secret()),
         })
     };
-    if secret(LOCATION) || secret(CONTENT_LOCATION) {
-        return Err(Unstorable::Secret);
-    }
-    Ok(())
+    secret(LOCATION) || secret(CONTENT_LOCATION)
 }
 
 /// Against which relative references are looked at; only their path and query matter.
@@ -134,14 +155,30 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
 
 /// The fields of a stored response to answer with: without those that `no-cache="…"` names, which
 /// must not be reused without validation (section 5.2.2.4).
-pub fn reusable_fields(variant: &Variant) -> HeaderMap {
+pub fn reusable_fields(role: Role, variant: &Variant) -> HeaderMap {
     let mut headers = variant.headers();
-    for name in CacheControl::of_response(&headers).no_cache_fields {
-        if let Ok(name) = HeaderName::try_from(name) {
-            headers.remove(name);
-        }
+    let control = CacheControl::of_response(role, &headers);
+    remove(&mut headers, control.no_cache_fields);
+    headers
+}
+
+/// The fields of a response that are stored: end to end, and for a shared cache without those that
+/// `private="…"` names (section 5.2.2.7).
+pub fn storable_fields(role: Role, response: &HeaderMap) -> HeaderMap {
+    let mut headers = end_to_end(response);
+    // It is obsolete (section 5.5), and was about the answer that brought it.
+    headers.remove(WARNING);
+    if role == Role::Shared {
+        let control = CacheControl::of_response(role, response);
+        remove(&mut headers, control.private_fields);
     }
     headers
+}
+
+fn remove(headers: &mut HeaderMap, names: Vec<String>) {
+    for name in names.into_iter().filter_map(|name| HeaderName::try_from(name).ok()) {
+        headers.remove(name);
+    }
 }
 
 /// Renews a stored response with a 304 (sections 3.2 and 4.3.4): each field that the 304 has takes

@@ -152,3 +152,51 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
 }
+
+/// An answer of `open`, read to its end.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) cache_status: String,
+}
+
+impl Answered {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes).expect("text")
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
+    }
+
+    pub(crate) fn is_hit(&self) -> bool {
+        self.cache_status.starts_with("hit")
+    }
+}
+
+impl Cache {
+    /// Sends a request with such fields, `etag: "1"` for example, and reads the answer to its end, and
+    /// waits for what goes on in the background.
+    pub(crate) fn ask(&self, method: &str, url: &str, fields: &[&str]) -> Answered {
+        let mut request = get(url);
+        request.method = method.parse().expect("a method");
+        request.follow = false;
+        for field in fields {
+            let (name, value) = field.split_once(": ").expect("a field");
+            let name: http::HeaderName = name.parse().expect("a name");
+            request = request.header(name, value.parse().expect("a value"));
+        }
+        run(async {
+            let mut response = self.client.open(&request, NO_EVENTS).await.expect("an answer");
+            let mut bytes = Vec::new();
+            while let Some(more) = response.body.next().await.expect("no error") {
+                bytes.extend_from_slice(&more);
+            }
+            self.client.finish().await;
+            let cache_status = response.cache_status.to_string();
+            let (status, headers) = (response.status.as_u16(), response.headers);
+            Answered { status, headers, bytes, cache_status }
+        })
+    }
+}

@@ -222,24 +222,39 @@ fn chunked_body_is_stored_whole() {
     assert_eq!(reuse, Reuse::Downloaded);
 }
 
+/// Fetches and says how many retries were announced.
+fn retries_told(url: &str) -> u32 {
+    let cache = Cache::new();
+    let told = Mutex::new(0);
+    let events = |event: Event<'_>| {
+        if matches!(event, Event::Retrying { .. }) {
+            *told.lock().expect("not poisoned") += 1;
+        }
+    };
+    run(cache.client.fetch(&get(url), &events)).expect("an answer at last");
+    told.into_inner().expect("not poisoned")
+}
+
 #[test]
 fn transient_statuses_are_retried_and_told() {
     for status in [408, 425, 429, 500, 502, 503, 504] {
         let server = Server::start(move |seen| match seen.nth {
-            0 => Reply::status(status, "later").header("retry-after", "0"),
-            1 => Reply::ok("").hang_up(),
+            0 | 1 => Reply::status(status, "later").header("retry-after", "0"),
             _ => Reply::ok("hello"),
         });
-        let cache = Cache::new();
-        let told = Mutex::new(0);
-        let events = |event: Event<'_>| {
-            if matches!(event, Event::Retrying { .. }) {
-                *told.lock().expect("not poisoned") += 1;
-            }
-        };
-        run(cache.client.fetch(&get(&server.url("/a")), &events)).expect("the third answer");
-        assert_eq!(*told.lock().expect("not poisoned"), 2, "{status}");
+        assert_eq!(retries_told(&server.url("/a")), 2, "{status}");
+        assert_eq!(server.count("/a"), 3, "{status}");
     }
+}
+
+#[test]
+fn connection_closed_without_an_answer_is_retried_and_told() {
+    let server = Server::start(|seen| match seen.nth {
+        0 => Reply::ok("").hang_up(),
+        _ => Reply::ok("hello"),
+    });
+    assert_eq!(retries_told(&server.url("/a")), 1);
+    assert_eq!(server.count("/a"), 2);
 }
 
 #[test]

@@ -328,6 +328,34 @@ fn response_that_may_not_be_shared_is_fetched_by_each() {
     assert_eq!(server.count("/a"), 2);
 }
 
+/// Two clients that differ in `User-Agent` ask at once; how often the origin is asked.
+fn asked_by_different_agents(vary: &'static str) -> usize {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |_| body().header("vary", vary).gate_after(1_000_000, &held));
+    let cache = Cache::new();
+    let other = cache.again(|config| config.user_agent = "other/1".into());
+    run(async {
+        let request = get(&server.url("/a"));
+        let mut leader = cache.client.open(&request, NO_EVENTS).await.expect("a response");
+        leader.body.next().await.expect("no error").expect("bytes");
+        let mut follower = other.open(&request, NO_EVENTS).await.expect("a response");
+        gate.open();
+        tokio::join!(drain(&mut leader.body), drain(&mut follower.body));
+    });
+    server.count("/a")
+}
+
+#[test]
+fn clients_that_differ_only_in_user_agent_share_a_download() {
+    assert_eq!(asked_by_different_agents("accept"), 1);
+}
+
+#[test]
+fn clients_that_differ_in_what_the_response_varies_by_do_not_share() {
+    assert_eq!(asked_by_different_agents("user-agent"), 2);
+}
+
 #[test]
 fn leader_that_is_slow_but_goes_on_is_waited_for() {
     let server = Server::start(|_| body());

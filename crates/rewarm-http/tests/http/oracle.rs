@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 use proptest::option;
 use proptest::prelude::*;
+use rewarm_http::policy::Role;
 use rewarm_http::policy::decide::{Decision, Ground, RequestHead, decide};
 use rewarm_http::policy::storing::storable;
 
@@ -59,6 +60,10 @@ fn request_lines() -> impl Strategy<Value = Vec<String>> {
     line.prop_map(|line| line.map(|line| format!("cache-control: {line}")).into_iter().collect())
 }
 
+fn asks(request: &Request<()>) -> RequestHead<'_> {
+    RequestHead { method: &Method::GET, headers: request.headers(), role: Role::Private }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2_000,
@@ -87,14 +92,13 @@ proptest! {
         let came: SystemTime = at(0);
         let theirs = CachePolicy::new_options(&first, &reply, came, options);
 
-        let ours = storable(&Method::GET, first.headers(), reply.status(), reply.headers());
+        let ours = storable(asks(&first), reply.status(), reply.headers());
         prop_assert_eq!(ours.is_ok(), theirs.is_storable());
         if ours.is_err() {
             return Ok(());
         }
         let stored = record(vec![response(&[], status, &lines)]);
-        let head = RequestHead { method: &Method::GET, headers: again.headers() };
-        let decision = decide(head, Some(&stored), at(second));
+        let decision = decide(asks(&again), Some(&stored), at(second));
         let fresh = matches!(decision, Decision::Serve { ground: Ground::Fresh, .. });
         let their_fresh =
             theirs.before_request(&again, at(second)).satisfies_without_revalidation();

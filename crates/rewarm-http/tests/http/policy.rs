@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use rewarm_http::Url;
+use rewarm_http::policy::Role;
 use rewarm_http::policy::decide::{
     Decision, Failure, Ground, RequestHead, conditions, decide, may_serve_on_error, may_share,
     select_for_update,
@@ -48,7 +49,11 @@ pub(crate) fn record(variants: Vec<Variant>) -> Record {
 fn get(request: &[&str], stored: &[&str], second: u64) -> Decision {
     let record = record(vec![response(&[], 200, stored)]);
     let headers = fields(request);
-    decide(RequestHead { method: &Method::GET, headers: &headers }, Some(&record), at(second))
+    decide(
+        RequestHead { method: &Method::GET, headers: &headers, role: Role::Private },
+        Some(&record),
+        at(second),
+    )
 }
 
 fn ground(request: &[&str], stored: &[&str], second: u64) -> Option<Ground> {
@@ -125,7 +130,7 @@ fn rfc9111_5_2_1_7_only_if_cached_never_asks() {
     assert!(is_fresh(&only, &["cache-control: max-age=10"], 5));
     assert!(matches!(get(&only, &["etag: \"1\""], 5), Decision::Refuse { .. }));
     let headers = fields(&only);
-    let head = RequestHead { method: &Method::GET, headers: &headers };
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
     assert!(matches!(decide(head, None, at(0)), Decision::Refuse { .. }));
 }
 
@@ -139,7 +144,7 @@ fn rfc9111_5_2_2_4_response_no_cache_is_always_validated() {
 fn rfc9111_5_2_2_4_fields_named_by_no_cache_are_not_reused() {
     let stored = ["cache-control: max-age=10, no-cache=\"x-a, X-B\"", "x-a: 1", "x-b: 2", "x-c: 3"];
     assert!(is_fresh(&[], &stored, 5));
-    let headers = reusable_fields(&response(&[], 200, &stored));
+    let headers = reusable_fields(Role::Private, &response(&[], 200, &stored));
     assert_eq!(headers.get("x-a"), None);
     assert_eq!(headers.get("x-b"), None);
     assert_eq!(headers.get("x-c"), Some(&HeaderValue::from_static("3")));
@@ -157,7 +162,7 @@ fn rfc5861_3_stale_while_revalidate_serves_and_renews_within_its_window() {
 
 fn on_error(request: &[&str], stored: &[&str], failure: Failure, second: u64) -> bool {
     let headers = fields(request);
-    let head = RequestHead { method: &Method::GET, headers: &headers };
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
     may_serve_on_error(head, &response(&[], 200, stored), failure, at(second))
 }
 
@@ -187,16 +192,16 @@ fn rfc9111_4_1_the_variant_of_the_request_is_selected() {
     let record = record(vec![html, json]);
     for (accept, expected) in [("accept: html", 0), ("accept: json", 1)] {
         let headers = fields(&[accept]);
-        let head = RequestHead { method: &Method::GET, headers: &headers };
+        let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
         match decide(head, Some(&record), at(1)) {
             Decision::Serve { variant, .. } => assert_eq!(variant, expected),
             other => panic!("{other:?}"),
         }
     }
     let headers = fields(&["accept: xml"]);
-    let head = RequestHead { method: &Method::GET, headers: &headers };
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
     assert!(
-        matches!(decide(head, Some(&record), at(1)), Decision::Fetch { why } if why.contains("accept"))
+        matches!(decide(head, Some(&record), at(1)), Decision::Fetch { why, .. } if why.contains("accept"))
     );
 }
 
@@ -208,7 +213,7 @@ fn rfc9111_4_1_the_most_recent_of_several_matches_is_selected() {
     (new.request_time, new.response_time) = (at(5), at(5));
     let record = record(vec![new, old]);
     let headers = HeaderMap::new();
-    let head = RequestHead { method: &Method::GET, headers: &headers };
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
     assert!(matches!(decide(head, Some(&record), at(6)), Decision::Serve { variant: 0, .. }));
 }
 
@@ -219,7 +224,7 @@ fn rfc9111_4_3_1_all_entity_tags_are_offered_and_the_date_of_the_selected() {
         response(&["accept: json"], 200, &["vary: accept", "etag: W/\"j\"", "last-modified: x"]);
     let record = record(vec![html, json]);
     let headers = fields(&["accept: json"]);
-    let head = RequestHead { method: &Method::GET, headers: &headers };
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
     let Decision::Validate { variants, .. } = decide(head, Some(&record), at(1)) else {
         panic!("nothing here is fresh");
     };
@@ -235,7 +240,7 @@ fn rfc9111_4_3_1_other_variants_are_asked_about_when_none_is_selected() {
         response(&["accept: html"], 200, &["vary: accept", "etag: \"h\"", "last-modified: x"]);
     let record = record(vec![html]);
     let headers = fields(&["accept: json"]);
-    let head = RequestHead { method: &Method::GET, headers: &headers };
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
     let Decision::Validate { variants, .. } = decide(head, Some(&record), at(1)) else {
         panic!("there is a tag to ask about");
     };
@@ -297,14 +302,16 @@ fn rfc9111_3_2_a_304_without_a_date_still_renews() {
     let mut variant = response(&[], 200, &["cache-control: max-age=10", &date]);
     merge_not_modified(&mut variant, &fields(&["etag: \"1\""]), at(50), at(50));
     let headers = HeaderMap::new();
-    let head = RequestHead { method: &Method::GET, headers: &headers };
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
     let decision = decide(head, Some(&record(variant)), at(55));
     assert!(matches!(decision, Decision::Serve { ground: Ground::Fresh, .. }), "{decision:?}");
 }
 
 fn stores(request: &[&str], status: u16, lines: &[&str]) -> Result<(), Unstorable> {
     let status = StatusCode::from_u16(status).expect("a status");
-    storable(&Method::GET, &fields(request), status, &fields(lines))
+    let headers = fields(request);
+    let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
+    storable(head, status, &fields(lines))
 }
 
 #[test]
@@ -327,7 +334,9 @@ fn rfc9111_3_what_must_not_be_stored() {
     assert_eq!(stores(&[], 206, &["cache-control: max-age=1"]), Err(Unstorable::Status(206)));
     assert_eq!(stores(&[], 304, &["cache-control: max-age=1"]), Err(Unstorable::Status(304)));
     assert_eq!(stores(&[], 200, &["vary: *"]), Err(Unstorable::VaryStar));
-    let post = storable(&Method::POST, &fields(&[]), StatusCode::OK, &fields(&[]));
+    let headers = HeaderMap::new();
+    let head = RequestHead { method: &Method::POST, headers: &headers, role: Role::Private };
+    let post = storable(head, StatusCode::OK, &headers);
     assert_eq!(post, Err(Unstorable::Method));
 }
 
@@ -368,7 +377,7 @@ fn rfc9111_3_1_hop_by_hop_fields_are_not_stored() {
 fn rfc9111_4_3_5_a_stored_get_answers_a_head() {
     let record = record(vec![response(&[], 200, &["cache-control: max-age=10"])]);
     let headers = HeaderMap::new();
-    let head = RequestHead { method: &Method::HEAD, headers: &headers };
+    let head = RequestHead { method: &Method::HEAD, headers: &headers, role: Role::Private };
     assert!(matches!(decide(head, Some(&record), at(5)), Decision::Serve { .. }));
     assert!(matches!(decide(head, Some(&record), at(15)), Decision::Fetch { .. }));
 }
@@ -394,7 +403,7 @@ fn rfc9111_4_4_unsafe_methods_invalidate_their_target_and_what_it_points_to() {
 fn rfc9111_4_requests_under_way_are_shared_only_where_the_response_may_be_reused() {
     let share = |request: &[&str], stored: &[&str], asked: u64| {
         let headers = fields(request);
-        let head = RequestHead { method: &Method::GET, headers: &headers };
+        let head = RequestHead { method: &Method::GET, headers: &headers, role: Role::Private };
         may_share(head, &response(&[], 200, stored), at(asked))
     };
     assert!(share(&[], &["cache-control: max-age=10"], 5));

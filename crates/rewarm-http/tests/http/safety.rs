@@ -294,24 +294,6 @@ fn head_is_answered_from_a_stored_get() {
 }
 
 #[test]
-fn request_with_a_condition_or_range_of_its_own_is_passed_on() {
-    let server = Server::start(|_| {
-        Reply::ok("hello").header("cache-control", "max-age=60").header("etag", "\"1\"")
-    });
-    let cache = Cache::new();
-    cache.text(&server.url("/a"));
-    let request =
-        get(&server.url("/a")).header(http::header::RANGE, HeaderValue::from_static("bytes=1-2"));
-    run(async {
-        let mut response = cache.client.open(&request, NO_EVENTS).await.expect("a response");
-        assert_eq!(response.status, 206);
-        let bytes = response.body.next().await.expect("no error").expect("bytes");
-        assert_eq!(bytes.as_ref(), b"el");
-    });
-    assert_eq!(cache.text(&server.url("/a")), ("hello".into(), Reuse::Fresh));
-}
-
-#[test]
 fn only_if_cached_is_504_when_nothing_will_do() {
     let control = HeaderValue::from_static("only-if-cached");
     let request = get("http://127.0.0.1:1/a").header(http::header::CACHE_CONTROL, control);

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
 use crate::dirs::remove_dir;
-use crate::fs::{is_absence, remove_if_present};
+use crate::fs::{clear_place, is_absence};
 use crate::gc::{GcPlan, Limits, Removal, Target};
 use crate::handout::remove_if_dead;
 use crate::inventory::{RecordInfo, Stray, StrayKind, sharded};
@@ -271,7 +271,7 @@ impl Store {
                 if leased.contains(&blob.digest) || !is_as_planned(blob.modified)? {
                     return Ok(false);
                 }
-                remove_if_present(path).map(|()| true)
+                clear_place(path).map(|()| true)
             }
             Target::Tree(tree) => {
                 if leased.contains(&tree.digest) || !is_as_planned(tree.last_used)? {
@@ -328,7 +328,7 @@ impl Store {
             }
             StrayKind::Partial => {
                 let key = name.split('.').next().and_then(|name| name.parse().ok());
-                let work = || remove_if_present(path);
+                let work = || clear_place(path);
                 let modified = fs::symlink_metadata(path)?.modified()?;
                 match key {
                     Some(key) if modified == stray.modified => {

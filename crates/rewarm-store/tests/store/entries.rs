@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rewarm_store::{CommitError, Digest, OpenError, Store};
+use rewarm_store::{CommitError, Digest, Format, Limits, OpenError, Store};
 
-use crate::support::{NextNote, Note, leftovers, note, put, store, walk};
+use crate::support::{NextNote, Note, leftovers, note, now, put, store, walk};
 
 fn read_all(store: &Store, digest: &Digest) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -195,4 +195,38 @@ fn store_opened_to_read_shows_what_is_there_and_makes_nothing() {
     let missing = dir.path().join("missing");
     assert!(matches!(Store::open_to_read(&missing), Err(OpenError::Io { .. })));
     assert!(!missing.exists());
+}
+
+#[test]
+fn what_stands_where_a_file_should_be_is_replaced_and_swept() {
+    let (_dir, store) = store();
+    let (key, blob) = (Digest::of("key"), Digest::of("bytes"));
+    let places = |store: &Store| {
+        let record = store.record_path::<Note>(&key);
+        let blob = store.root().join("blobs-v1").join(&blob.to_string()[..2]);
+        [record, blob.join(Digest::of("bytes").to_string())]
+    };
+    let obstruct = || {
+        for place in places(&store) {
+            let _ = fs::remove_file(&place);
+            fs::create_dir_all(place.join("deep")).unwrap();
+            fs::write(place.join("deep/file"), "x").unwrap();
+        }
+    };
+    obstruct();
+    assert_eq!(store.read::<Note>(&key), None);
+    put(&store, b"bytes");
+    store.write(&key, &note("again", &[blob])).unwrap();
+    assert_eq!(store.read::<Note>(&key), Some(note("again", &[blob])));
+    assert!(store.verify_blob(&blob).unwrap());
+
+    obstruct();
+    let lock = store.root().join("locks").join(format!("test-{key}"));
+    drop(store.lock("test", &key).unwrap());
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("nowhere", &lock).unwrap();
+    let report = store.sweep(&[Format::of::<Note>()], &Limits::nothing(), now()).unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    assert!(places(&store).iter().all(|place| !place.exists()), "{report:?}");
+    assert!(lock.symlink_metadata().is_err(), "{report:?}");
 }

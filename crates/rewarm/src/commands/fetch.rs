@@ -258,7 +258,7 @@ fn describe(fetched: &Fetched, placed: &Placed) -> serde_json::Value {
     })
 }
 
-fn reuse_word(reuse: &Reuse) -> &'static str {
+pub(super) fn reuse_word(reuse: &Reuse) -> &'static str {
     match reuse {
         Reuse::Fresh => "fresh",
         Reuse::Stale => "stale",

@@ -6,6 +6,8 @@ mod clean;
 mod fetch;
 mod info;
 mod install;
+pub(crate) mod packages;
+mod proxy;
 mod run;
 mod shell_hook;
 
@@ -38,6 +40,7 @@ pub(crate) fn dispatch(cli: Cli, caller: Caller, ui: &Ui) -> Outcome {
         Command::ShellHook(args) => shell_hook::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Fetch(args) => fetch::run(&context, &args),
+        Command::Proxy(args) => proxy::run(&context, &args),
         Command::Cache(args) => cache::run(&context, &args),
         Command::Clean(args) => clean::run(&context, &args),
         Command::Info => info::run(&context),

@@ -1,0 +1,23 @@
+//! Package mode: indexes, channels and registries as clients of them need them, at this proxy.
+//!
+//! [`Packages::route`] says what to ask an upstream for a client; [`Page::answer`] and [`Rewrite`]
+//! turn links in the answer into links to this proxy, so that files come through it too. All of it
+//! is pure: sockets and the cache are left to the server.
+//!
+//! Digests that stand beside links are left in place; clients check them.
+
+mod html;
+mod json;
+mod links;
+mod page;
+mod path;
+mod rewrite;
+mod route;
+mod upstreams;
+mod validators;
+
+pub use links::Secret;
+pub use page::{Page, PageError};
+pub use rewrite::Rewrite;
+pub use route::{Asked, Packages, Refusal, Route};
+pub use upstreams::{Kind, Upstream, UpstreamError, Upstreams};

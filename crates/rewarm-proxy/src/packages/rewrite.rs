@@ -1,0 +1,77 @@
+//! The body of a page on its way to the client, with its links replaced.
+//!
+//! A [`Rewrite`] is fed chunk by chunk and gives what is to be sent on: pure, with bounded memory,
+//! and never failing on any bytes but those of a broken compression.
+
+use rewarm_http::Url;
+
+use super::html::HtmlRewriter;
+use super::json::{JsonRewriter, Place, Step};
+use super::links::Links;
+
+/// `files[].url` of a simple index page (PEP 691).
+pub(super) const INDEX_LINKS: &[Place] =
+    &[&[Step::Member("files"), Step::Each, Step::Member("url")]];
+
+/// `dist.tarball` of the versions of a packument, and of one version alone.
+pub(super) const PACKUMENT_LINKS: &[Place] = &[
+    &[Step::Member("versions"), Step::Each, Step::Member("dist"), Step::Member("tarball")],
+    &[Step::Member("dist"), Step::Member("tarball")],
+];
+
+/// `info.base_url` of a channel's repodata (CEP 15).
+pub(super) const REPODATA_LINKS: &[Place] = &[&[Step::Member("info"), Step::Member("base_url")]];
+
+/// A body being rewritten.
+#[derive(Debug)]
+pub struct Rewrite {
+    links: Links,
+    /// Where the page is, after redirects.
+    page: Url,
+    format: Format,
+}
+
+#[derive(Debug)]
+enum Format {
+    Html(Box<HtmlRewriter>),
+    Json(Box<JsonRewriter>),
+}
+
+impl Rewrite {
+    pub(super) fn html(links: Links, page: Url) -> Self {
+        Self { links, page, format: Format::Html(Box::new(HtmlRewriter::new())) }
+    }
+
+    pub(super) fn json(links: Links, page: Url, places: &'static [Place]) -> Self {
+        Self { links, page, format: Format::Json(Box::new(JsonRewriter::new(places))) }
+    }
+
+    /// Takes the next bytes of the body and appends what is to be sent.
+    pub fn feed(&mut self, input: &[u8], output: &mut Vec<u8>) {
+        let (links, page) = (&self.links, &self.page);
+        match &mut self.format {
+            Format::Html(html) => html.feed(input, output, &mut |base, reference| {
+                // A base that cannot be used is none.
+                match base.and_then(|base| page.join(base).ok()) {
+                    Some(base) => links.map(&base, reference),
+                    None => links.map(page, reference),
+                }
+            }),
+            Format::Json(json) => json.feed(input, output, &mut |text| map(links, page, text)),
+        }
+    }
+
+    /// Appends what is left at the end of the body.
+    pub fn finish(&mut self, output: &mut Vec<u8>) {
+        match &mut self.format {
+            Format::Html(html) => html.finish(output),
+            Format::Json(json) => json.finish(output),
+        }
+    }
+}
+
+/// A link in JSON, its fragment kept.
+fn map(links: &Links, page: &Url, text: &str) -> Option<String> {
+    let (reference, fragment) = text.split_at(text.find('#').unwrap_or(text.len()));
+    Some(links.map(page, reference)? + fragment)
+}

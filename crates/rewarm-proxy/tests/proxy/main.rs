@@ -1,0 +1,4 @@
+//! The proxy as its clients see it: bytes in over a socket, bytes out.
+
+mod basics;
+mod common;

@@ -1,0 +1,110 @@
+//! `rewarm proxy`: serves HTTP clients through the cache until it is told to stop.
+//!
+//! The first SIGINT or SIGTERM closes the socket and lets what is under way finish, the second ends
+//! at once. Which requests stand for what is `rewarm-proxy`'s business.
+
+use std::error::Error;
+use std::io;
+
+use rewarm_proxy::packages::Upstreams;
+use rewarm_proxy::{Limits, Mode, Proxy, ProxyConfig, ProxyError, Served, Watch};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args;
+use crate::commands::{fetch, packages, print};
+use crate::context::Context;
+use crate::error::{Failure, Outcome};
+
+pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
+    let mode = match &args.upstream {
+        Some(upstream) => Mode::Upstream(fetch::parse(upstream)?),
+        None => Mode::Packages(packages::open(context, args)?),
+    };
+    let upstreams = match &mode {
+        Mode::Packages(packages) => packages.upstreams().clone(),
+        Mode::Upstream(_) => Upstreams::none(),
+    };
+    let (watch, mut log) = watch();
+    let config = ProxyConfig {
+        listen: args.listen,
+        client: context.client()?.clone(),
+        limits: Limits { connections: args.max_connections.into(), ..Limits::default() },
+        watch,
+    };
+    let proxy = Proxy::bind(config, mode).map_err(failure)?;
+    announce(context, &proxy, &upstreams)?;
+    let served = context.serve(async {
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let mut terminations = signal(SignalKind::terminate())?;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let mut stop = Some(stop);
+        let mut serving = std::pin::pin!(proxy.serve(async { drop(stopped.await) }));
+        loop {
+            tokio::select! {
+                result = &mut serving => return result.map_err(failure),
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+                Some(line) = log.recv() => {
+                    context.ui.detail(&line);
+                    continue;
+                }
+            }
+            match stop.take() {
+                Some(stop) => drop(stop.send(())),
+                None => return Ok(()),
+            }
+        }
+    })?;
+    context.sweep_in_passing();
+    served.map(|()| 0)
+}
+
+/// One line per request, for whoever wants to read it.
+fn watch() -> (Watch, tokio::sync::mpsc::Receiver<String>) {
+    let (lines, log) = tokio::sync::mpsc::channel(64);
+    let watch = Watch::new(move |served| {
+        // Nobody waits for a log.
+        let _ = lines.try_send(describe(served));
+    });
+    (watch, log)
+}
+
+fn describe(served: &Served) -> String {
+    let Served { method, url, status, reuse, bytes, complete } = served;
+    let url = url.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
+    let reuse = reuse.as_ref().map_or("answered here", fetch::reuse_word);
+    let end = if *complete { "" } else { ", cut" };
+    format!("{method} `{url}`: {}, {reuse}, {bytes} bytes{end}", status.as_u16())
+}
+
+/// Says where the proxy listens and how to use it.
+fn announce(context: &Context<'_>, proxy: &Proxy, upstreams: &Upstreams) -> Outcome {
+    let address = proxy.address();
+    context.ui.note(&format!("serving `http://{address}/`; Ctrl-C ends it"));
+    for line in packages::advice(upstreams, &format!("http://{address}")) {
+        context.ui.note(&line);
+    }
+    if !context.settings.json {
+        return Ok(0);
+    }
+    let line = json!({
+        "address": address.to_string(),
+        "url": format!("http://{address}/"),
+        "upstreams": packages::places(upstreams, &format!("http://{address}")),
+    });
+    print(format!("{line}\n").as_bytes())
+}
+
+fn failure(error: ProxyError) -> Failure {
+    let taken = |error: &(dyn Error + 'static)| {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    };
+    let is_taken = error.source().is_some_and(taken);
+    let failure = Failure::world(error);
+    match is_taken {
+        true => failure.hint("name another place with `--listen`; port 0 takes a free one"),
+        false => failure,
+    }
+}
