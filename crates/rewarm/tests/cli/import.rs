@@ -327,6 +327,28 @@ fn page_whose_head_is_newer_than_its_body_is_not_believed() {
 }
 
 #[test]
+fn negative_length_is_not_taken_for_a_length() {
+    let (sandbox, index) = (sandbox(), Index::start());
+    let dir = index.fill(&sandbox, false);
+    let heads = picture(&dir).into_keys().filter(|path| path.extension().is_none());
+    for head in heads.filter(|path| path.is_file()) {
+        let mut bytes = fs::read(&head).expect("readable");
+        let name =
+            bytes.windows(14).position(|window| window.eq_ignore_ascii_case(b"content-length"));
+        let text = name.expect("pip kept it") + 15;
+        bytes[text] = b'-';
+        fs::write(&head, bytes).expect("writable");
+        let body = fs::File::options().write(true).open(head.with_extension("body"));
+        body.expect("a body")
+            .set_modified(std::fs::metadata(&head).expect("a head").modified().expect("a time"))
+            .expect("utimes");
+    }
+    let report = index.import(&sandbox, &dir);
+    assert_eq!(reasons(&report), ["nothing says how long its body should be"; 2], "{report}");
+    assert_eq!(taken(&report, "response"), 2, "files are known by their digests: {report}");
+}
+
+#[test]
 fn temporary_and_strange_files_are_passed_over() {
     let (sandbox, index) = (sandbox(), Index::start());
     let dir = index.fill(&sandbox, false);
