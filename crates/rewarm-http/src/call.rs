@@ -82,7 +82,8 @@ impl<'e> Call<'e> {
             false => record::key(&request.url, &headers),
         };
         let flight_key = record::flight_key(&key, &headers);
-        let attempts = Attempts::new(client.config().retries);
+        // Whoever reads along sees the status, and decides.
+        let attempts = Attempts::new(client.config().retries, purpose == Purpose::Keep);
         let (client, request, asked) = (client.clone(), request.clone(), client.now());
         Ok(Self {
             client,
@@ -194,8 +195,11 @@ impl<'e> Call<'e> {
         match answer.status {
             StatusCode::PARTIAL_CONTENT if fits() => {
                 let head = renewed(self.role(), head, &answer);
-                let writer = flight.resume(leftover, hasher, &head);
-                let writer = writer.map_err(|error| self.store_error(error))?;
+                let Ok(writer) = flight.resume(leftover, hasher, &head) else {
+                    // The cache cannot be written, so what it has is of no use: the whole, beside it.
+                    let answer = self.send(&HeaderMap::new()).await?;
+                    return Ok(Asked::Whole(Box::new(answer), None));
+                };
                 let leading = Leading::new(head, Sink::Partial(writer), answer.body);
                 Ok(Asked::Rest(Box::new(leading)))
             }

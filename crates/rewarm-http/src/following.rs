@@ -319,6 +319,7 @@ impl Following {
         flight: Option<Flight>,
     ) -> Result<Step, FetchError> {
         let status = self.head().variant.status();
+        call.attempts.for_statuses = true;
         let leading: Leading = match call.ask(flight, &HeaderMap::new()).await? {
             Asked::Rest(leading) => *leading,
             Asked::Whole(answer, _) if answer.status != status => {

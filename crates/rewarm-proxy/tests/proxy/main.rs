@@ -5,3 +5,4 @@ mod bodies;
 mod common;
 mod framing;
 mod limits;
+mod packages;

@@ -11,5 +11,6 @@ mod fetch;
 mod import;
 mod install;
 mod misuse;
+mod packages;
 mod run;
 mod support;
