@@ -12,5 +12,7 @@ mod import;
 mod install;
 mod misuse;
 mod packages;
+mod proxy;
 mod run;
 mod support;
+mod with;
