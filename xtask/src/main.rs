@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod conformance;
 mod measure;
 mod setup;
 mod steps;
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   test            format, lint, and run every test
   setup           only install what the tests need
   bench [NAME]    measure rewarm beside the alternatives (fetch, run, check, install)
+  conformance     the public HTTP cache checks against `rewarm proxy` (needs npm; --shared)
   torture [NAME]  the tests, or those named, with many rounds (REWARM_TORTURE_ROUNDS, default 2000)
 ";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
             setup::shells()
         }
         ["bench", ref names @ ..] => bench::run(names),
+        ["conformance", ref args @ ..] => conformance::main(args),
         ["torture", ref names @ ..] => steps::torture(names),
         _ => {
             eprint!("{USAGE}");

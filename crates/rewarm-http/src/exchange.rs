@@ -24,7 +24,7 @@ use crate::policy::decide::{
 use crate::policy::{preconditions, range};
 use crate::record::{Record, Variant};
 use crate::request::{Event, Reuse};
-use crate::stored::{expected_body, sound, sound_under};
+use crate::stored::{Lost, expected_body, sound, sound_under};
 
 /// Answers a request.
 pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> {
@@ -46,8 +46,9 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
     // Set once it is this call's turn to ask; with a flight unless the store cannot be written.
     let mut turn: Option<Option<Flight>> = None;
     let mut nap = Nap::new();
+    let mut lost = Lost::default();
     loop {
-        let record = call.client.store().read::<Record>(&call.key);
+        let record = call.client.store().read::<Record>(&call.key).map(|it| lost.without(it));
         let decision = demand(&call, record.as_ref());
         if !matches!(decision, Decision::Serve { .. })
             && let Some((part, cut)) = stored_part(&call, record.as_ref()).await
@@ -57,10 +58,12 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
         let question = match decision {
             Decision::Serve { variant, ground, why } => {
                 let chosen = record.map(|mut record| record.variants.swap_remove(variant));
+                let body = chosen.as_ref().map(|variant| variant.body.digest);
                 match sound(&call, chosen).await {
                     Some(variant) => return Ok(serve(call, variant, ground, why)),
-                    None => continue,
+                    None => lost.note(body, call.client.now()),
                 }
+                continue;
             }
             Decision::Refuse { why } => return Ok(gateway_timeout(call, why)),
             Decision::Validate { variants, reason, why } => Question { variants, reason, why },
@@ -68,7 +71,9 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
         };
         let record = record.unwrap_or_else(|| Record::new(&call.request.url));
         if !question.is_for_all(&call, &record) {
-            return pass(call, question.reason, question.why).await;
+            let has_part = record.variants.iter().any(|part| part.is_part_for(&call.headers));
+            let reason = if has_part { Forwarded::Partial } else { question.reason };
+            return pass(call, reason, question.why).await;
         }
         let Some(flight) = turn.take() else {
             match take_off(&call, &mut nap).await {
@@ -91,8 +96,10 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
             Validated::Same(variant) => (variant, Reuse::Revalidated),
             Validated::Stale(variant) => (variant, Reuse::Stale),
         };
-        if let Some(variant) = sound(&call, Some(variant)).await {
-            return Ok(asked_about(call, variant, reuse, (reason, why)));
+        let body = Some(variant.body.digest);
+        match sound(&call, Some(variant)).await {
+            Some(variant) => return Ok(asked_about(call, variant, reuse, (reason, why))),
+            None => lost.note(body, call.client.now()),
         }
     }
 }
@@ -186,6 +193,9 @@ enum Takeoff {
 
 async fn take_off(call: &Call<'_>, nap: &mut Nap) -> Takeoff {
     let store = call.client.store();
+    if call.client.alone().is_alone(&call.flight_key, call.client.now()) {
+        return Takeoff::Ask(call.client.flight_of_its_own(&call.flight_key));
+    }
     match store.try_flight(&call.flight_key) {
         Ok(Some(flight)) => return Takeoff::Ask(Some(flight)),
         Err(_) => return Takeoff::Ask(None),

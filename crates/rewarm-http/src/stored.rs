@@ -1,6 +1,8 @@
 //! Stored bodies as a call finds them: by the digest that it expects, or as the body of a response,
 //! and in either case found right before they are used.
 
+use std::time::SystemTime;
+
 use http::Method;
 use rewarm_store::Digest;
 
@@ -65,4 +67,24 @@ pub(crate) async fn sound_under(
     }
     store.touch::<Record>(key, call.client.now());
     Some(variant)
+}
+
+/// Bodies that were found lost, and when: a record that cannot be written goes on naming them.
+#[derive(Default)]
+pub(crate) struct Lost(Vec<(Digest, SystemTime)>);
+
+impl Lost {
+    pub(crate) fn note(&mut self, body: Option<Digest>, now: SystemTime) {
+        self.0.extend(body.map(|body| (body, now)));
+    }
+
+    /// A record without the responses whose bodies were lost since.
+    pub(crate) fn without(&self, mut record: Record) -> Record {
+        let is_lost = |variant: &Variant| {
+            let mut lost = self.0.iter();
+            lost.any(|&(body, at)| variant.body.digest == body && variant.response_time <= at)
+        };
+        record.variants.retain(|variant| !is_lost(variant));
+        record
+    }
 }

@@ -262,12 +262,17 @@ pub(crate) struct Import {
     /// is reused for requests without credentials (repeatable)
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) public: Vec<String>,
+    /// Take the wheels that uv has unpacked on its word that they are of the digest it noted; their
+    /// files are checked against `RECORD`
+    #[arg(long)]
+    pub(crate) trust_uv: bool,
 }
 
 /// A tool with a cache of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Tool {
     Pip,
+    Uv,
 }
 
 /// Which entries of the cache are meant.

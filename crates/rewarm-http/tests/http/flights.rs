@@ -319,6 +319,34 @@ fn unstorable_responses_are_fetched_by_each() {
 }
 
 #[test]
+fn nobody_waits_for_a_response_that_will_be_of_no_use_to_others() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = Server::start(move |seen| {
+        let reply = Reply::ok("x").header("cache-control", "no-store");
+        if seen.nth == 0 { reply } else { reply.gate(&held) }
+    });
+    let cache = Cache::with(|config| config.patience = Duration::from_secs(3600));
+    let url = server.url("/a");
+    cache.text(&url);
+    run(async {
+        let request = get(&url);
+        let ask = || async { cache.client.open(&request, NO_EVENTS).await.expect("a response") };
+        // All three reach the origin while none of them is answered.
+        let all = async {
+            while server.count("/a") < 4 {
+                tokio::task::yield_now().await;
+            }
+            gate.open();
+        };
+        let together = async { tokio::join!(ask(), ask(), ask(), all) };
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, together).await.expect("nobody waits for another");
+    });
+    assert_eq!(server.count("/a"), 4);
+}
+
+#[test]
 fn response_that_may_not_be_shared_is_fetched_by_each() {
     let gate = Gate::closed();
     let held = gate.clone();

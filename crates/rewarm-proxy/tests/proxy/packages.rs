@@ -187,3 +187,30 @@ fn only_what_packages_need_goes_to_the_origin() {
     assert_eq!(names, ["accept", "accept-encoding", "host", "user-agent", "via"]);
     assert_eq!(seen[0].header("accept-encoding"), Some("identity"));
 }
+
+#[test]
+fn credentials_stay_with_the_origin_of_the_index() {
+    let files = origin();
+    let elsewhere = files.url("/files/foo-1.whl");
+    let index = Server::start(move |seen| match &*seen.path {
+        "/simple/Foo/" => Reply::status(302, "").header("location", "/simple/foo/"),
+        "/simple/foo/" => {
+            Reply::ok(format!("<a href=\"{elsewhere}\"></a>")).header("content-type", "text/html")
+        }
+        _ => Reply::status(404, "no such file"),
+    });
+    let url = index.url("/simple/").replace("http://", "http://bob:s3cr3t@");
+    let mut upstreams = Upstreams::none();
+    upstreams.set(Upstream::new("pypi", Kind::Index, &url).expect("a sound upstream"));
+    let packages = Packages::new(upstreams, Secret::new([1; 32]));
+    let proxy = start(Mode::Packages(packages), Limits::default());
+    let page = request(&proxy, "GET", "/pypi/simple/Foo/", "");
+    assert!(!page.text().contains("s3cr3t"), "{}", page.text());
+    assert_eq!(request(&proxy, "GET", &link(&page), "").status, 200);
+    let seen = index.seen();
+    assert_eq!(seen.len(), 2);
+    for request in &seen {
+        assert_eq!(request.header("authorization"), Some("Basic Ym9iOnMzY3IzdA=="), "{request:?}");
+    }
+    assert_eq!(files.seen()[0].header("authorization"), None);
+}

@@ -8,6 +8,7 @@ mod check;
 mod docs;
 mod entries;
 mod fetch;
+mod history;
 mod import;
 mod install;
 mod misuse;

@@ -8,8 +8,12 @@ use std::sync::Arc;
 
 use crate::harness::{
     Act, Case, Draw, Handler, Scene, Tally, Way, block_on, fetched, files_below, rounds, run,
-    sound, validated,
+    run_some, sound, validated,
 };
+
+/// Ways to ask, without and with the digest.
+const WAYS: [(Way, bool); 4] =
+    [(Way::Keep, false), (Way::Read, false), (Way::Keep, true), (Way::Proxy, false)];
 
 /// What is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,8 +191,12 @@ fn damaged_entries_are_found_and_replaced_in_the_same_request() {
                 continue;
             }
             for stand in [Stand::Fresh, Stand::Stale, Stand::ByDigest] {
-                for way in [Way::Keep, Way::Read] {
-                    run(&case(part, what, stand, way), &mut tally);
+                for way in [Way::Keep, Way::Read, Way::Proxy] {
+                    // A client of the proxy demands no digest.
+                    if (way, stand) == (Way::Proxy, Stand::ByDigest) {
+                        continue;
+                    }
+                    run_some(3, &case(part, what, stand, way), &mut tally);
                 }
             }
         }
@@ -227,7 +235,7 @@ fn broken_off_downloads_that_were_damaged_are_not_built_upon() {
             if what == Harm::Swapped {
                 continue;
             }
-            for (way, hashed) in [(Way::Keep, false), (Way::Read, false), (Way::Keep, true)] {
+            for (way, hashed) in WAYS {
                 let name = format!("{part:?} {what:?} {way:?} hashed {hashed}");
                 let good: Handler = Arc::new(|_| sound());
                 let cut: Handler = Arc::new(|seen| match seen.nth {
@@ -247,7 +255,7 @@ fn broken_off_downloads_that_were_damaged_are_not_built_upon() {
                     harm(&root, &found[0], what, &root.join("CACHEDIR.TAG"));
                 });
                 let new = Case::new(name, way, good);
-                run(&Case { hashed, faulty: cut, prepare, fault, ..new }, &mut tally);
+                run_some(3, &Case { hashed, faulty: cut, prepare, fault, ..new }, &mut tally);
             }
         }
     }
@@ -261,8 +269,8 @@ fn random_damage_to_random_files_is_survived() {
     for seed in 1..=rounds(40) {
         let mut draw = Draw::new(seed);
         let stand = [Stand::Fresh, Stand::Stale, Stand::ByDigest][draw_index(&mut draw, 3)];
-        let way = [Way::Keep, Way::Read][draw_index(&mut draw, 2)];
-        let hashed = stand == Stand::ByDigest;
+        let way = [Way::Keep, Way::Read, Way::Proxy][draw_index(&mut draw, 3)];
+        let hashed = stand == Stand::ByDigest && way != Way::Proxy;
         let prepare: Act = Box::new(move |scene| scene.store_both(hashed));
         let fault: Act = Box::new(move |scene| {
             let mut draw = Draw::new(seed ^ 0xface);

@@ -15,8 +15,8 @@ use rewarm_testkit::sandbox::Output;
 use rewarm_testkit::server::{Reply, Seen};
 
 use crate::harness::{
-    CERTIFICATE, Case, Handler, SIZE, Scene, Tally, Way, block_on, fetched, recover,
-    recover_unstored, rounds, sound, validated,
+    Case, Handler, SIZE, Scene, Tally, Way, block_on, fetched, recover, recover_unstored, rounds,
+    sound, validated,
 };
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
@@ -39,6 +39,13 @@ fn shim() -> &'static Path {
         }
         library
     })
+}
+
+/// Has calls about paths below `roots` fail as `told`: variables of the library.
+pub(crate) fn preload(command: &mut Command, roots: &[PathBuf], told: &[(&str, String)]) {
+    let roots: Vec<&str> = roots.iter().map(|root| root.to_str().expect("text")).collect();
+    command.env("LD_PRELOAD", shim()).env("FAULT_ROOTS", roots.join(":"));
+    command.envs(told.iter().map(|(name, value)| (name, value)));
 }
 
 /// What happens at the chosen call.
@@ -141,18 +148,10 @@ impl Scenario {
     /// were counted.
     fn command(&self, scene: &Scene, place: Where, told: &[(&str, String)]) -> (Output, usize) {
         let log = scene.sandbox.home().join("calls");
-        let roots: Vec<String> =
-            place.roots(scene).iter().map(|root| root.to_str().expect("text").to_owned()).collect();
-        let mut command = scene.sandbox.command(["fetch", &scene.url(), "-o", "file"]);
-        if self.hashed {
-            command.args(["--hash", &format!("sha256:{}", Digest::of(&scene.body))]);
-        }
-        command.env("TMPDIR", scene.tmp()).env("SSL_CERT_FILE", CERTIFICATE);
-        command
-            .env("LD_PRELOAD", shim())
-            .env("FAULT_ROOTS", roots.join(":"))
-            .env("FAULT_LOG", &log);
-        command.envs(told.iter().map(|(name, value)| (name, value)));
+        let roots = place.roots(scene);
+        let mut command = scene.fetching("file", self.hashed);
+        preload(&mut command, &roots, told);
+        command.env("FAULT_LOG", &log);
         let output = scene.sandbox.output(&mut command);
         let calls = fs::read_to_string(&log).unwrap_or_default().lines().count();
         (output, calls)

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -19,8 +20,10 @@ use rewarm_http::{
     Client, ClientConfig, Clock, Content, FetchError, NO_EVENTS, Proxies, Request, Url,
 };
 use rewarm_store::{Digest, Limits, Store};
-use rewarm_testkit::sandbox::Sandbox;
+use rewarm_testkit::sandbox::{Output, Sandbox};
 use rewarm_testkit::server::{Reply, Seen, Server};
+
+use crate::proxied::through_proxy;
 
 /// A certificate to trust instead of the system's, whose many cost each new client some 60 ms. No
 /// origin here speaks TLS.
@@ -30,7 +33,7 @@ pub(crate) const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests
 pub(crate) type Handler = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
 /// Something done to a scene.
-pub(crate) type Act = Box<dyn Fn(&Scene)>;
+pub(crate) type Act = Box<dyn Fn(&Scene) + Send + Sync>;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(crate) enum Way {
     Read,
     /// `rewarm fetch`.
     Command,
+    /// A client of `rewarm proxy --upstream`.
+    Proxy,
 }
 
 /// One case.
@@ -87,6 +92,7 @@ pub(crate) struct Tally {
     right: usize,
     errors: usize,
     failures: Vec<String>,
+    offered: usize,
 }
 
 impl Tally {
@@ -116,7 +122,7 @@ impl Tally {
     /// Says how many there were; a class without cases is a mistake.
     #[track_caller]
     pub(crate) fn report(&self, class: &str) {
-        let Self { right, errors, failures } = self;
+        let Self { right, errors, failures, .. } = self;
         let cases = right + errors;
         println!("faults: {class}: {cases} cases, {right} right bytes, {errors} clear errors");
         assert!(failures.is_empty(), "{} failed: {failures:#?}", failures.len());
@@ -168,6 +174,12 @@ pub(crate) fn now() -> SystemTime {
     if ahead < 0 { now - step } else { now + step }
 }
 
+/// Sets this thread's clock so many seconds ahead.
+pub(crate) fn set_clock(ahead: i64) {
+    AHEAD.set(ahead);
+}
+
+/// How often something is tried that is drawn: `short`, unless torture is asked for.
 #[expect(clippy::disallowed_methods, reason = "how long the torture lasts is said from outside")]
 pub(crate) fn rounds(short: u64) -> u64 {
     let rounds = std::env::var("REWARM_TORTURE_ROUNDS").ok();
@@ -250,14 +262,18 @@ impl Scene {
         let is_right = |bytes: &[u8]| {
             bytes == self.body || !case.hashed && case.as_right.iter().any(|other| other == bytes)
         };
+        let client = || {
+            self.client(|config| {
+                config.retries = case.retries;
+                config.read_timeout = case.patience;
+                config.connect_timeout = case.patience;
+                config.patience = case.patience;
+            })
+        };
         let bytes = match case.way {
+            Way::Proxy => block_on(through_proxy(client().0, &self.server.url("")))?,
             Way::Keep | Way::Read => {
-                let client = self.client(|config| {
-                    config.retries = case.retries;
-                    config.read_timeout = case.patience;
-                    config.connect_timeout = case.patience;
-                    config.patience = case.patience;
-                });
+                let client = client();
                 let got = block_on(fetched(&client, &self.request(case.hashed), case.way));
                 got.map_err(|error| self.clear(&error))?
             }
@@ -275,7 +291,8 @@ impl Scene {
         }
     }
 
-    fn other(&self) -> Request {
+    /// A request for the other file.
+    pub(crate) fn other(&self) -> Request {
         Request::get(Url::parse(&self.server.url("/other")).expect("a URL"))
     }
 
@@ -297,19 +314,29 @@ impl Scene {
 
     /// Runs `rewarm fetch` as a user would.
     pub(crate) fn command(&self, hashed: bool) -> Result<Vec<u8>, String> {
-        let target = self.sandbox.project().join("file");
-        let _ = fs::remove_file(&target);
-        let mut command = self.sandbox.command(["fetch", &self.url(), "-o", "file"]);
+        let _ = fs::remove_file(self.sandbox.project().join("file"));
+        let output = self.sandbox.output(&mut self.fetching("file", hashed));
+        self.judge(&output)
+    }
+
+    /// The command that fetches the file to a place in the project.
+    pub(crate) fn fetching(&self, target: &str, hashed: bool) -> Command {
+        let mut command = self.sandbox.command(["fetch", &self.url(), "-o", target]);
         if hashed {
             command.args(["--hash", &format!("sha256:{}", Digest::of(&self.body))]);
         }
         command.env("TMPDIR", self.tmp()).env("SSL_CERT_FILE", CERTIFICATE);
-        let output = self.sandbox.output(&mut command);
+        command
+    }
+
+    /// What came of a command that fetched to `file`: its bytes or its message.
+    pub(crate) fn judge(&self, output: &Output) -> Result<Vec<u8>, String> {
+        let target = self.sandbox.project().join("file");
         match output.code {
             Some(0) => Ok(fs::read(&target).expect("a success leaves the file")),
             Some(3) if output.stderr.contains("error: ") => {
                 assert!(!target.exists(), "{}: a failure leaves no file", self.name);
-                Err(output.stderr)
+                Err(output.stderr.clone())
             }
             _ => panic!("{}: {output}", self.name),
         }
@@ -349,6 +376,15 @@ pub(crate) async fn fetched(
     }
     client.finish().await;
     Ok(bytes)
+}
+
+/// Runs one case in `every`, the same ones each time; all of them when torture is asked for.
+pub(crate) fn run_some(every: usize, case: &Case, tally: &mut Tally) {
+    let every = if rounds(0) > 0 { 1 } else { every };
+    if tally.offered.is_multiple_of(every) {
+        run(case, tally);
+    }
+    tally.offered += 1;
 }
 
 /// Runs a case to its end. One that fails does not keep the others from being run.
@@ -429,7 +465,7 @@ pub(crate) fn assert_no_litter(scene: &Scene) {
     let spilled = files_below(&scene.tmp());
     assert!(spilled.is_empty(), "{}: {spilled:?}", scene.name);
     let outside = files_below(&scene.sandbox.project());
-    let is_target = |path: &PathBuf| path.ends_with("file");
+    let is_target = |path: &PathBuf| path.to_string_lossy().ends_with("file");
     assert!(outside.iter().all(is_target), "{}: {outside:?}", scene.name);
 }
 

@@ -9,3 +9,5 @@ mod damage;
 mod disk;
 mod harness;
 mod origin;
+mod proxied;
+mod surroundings;
