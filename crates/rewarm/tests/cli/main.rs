@@ -13,5 +13,7 @@ mod import;
 mod install;
 mod misuse;
 mod packages;
+mod proxy;
 mod run;
 mod support;
+mod with;

@@ -39,7 +39,7 @@ impl Drop for Proxy {
 }
 
 /// An index with two packages, of which files lie elsewhere on the host; behind a password.
-fn index() -> Server {
+pub(crate) fn index() -> Server {
     let artifacts = distributions();
     Server::start(move |seen| {
         if seen.header("authorization") != Some("Basic Ym9iOnMzY3IzdA==") {
@@ -73,7 +73,7 @@ fn index() -> Server {
     })
 }
 
-fn files(index: &Server) -> usize {
+pub(crate) fn files(index: &Server) -> usize {
     index.seen().iter().filter(|seen| seen.path.starts_with("/files/")).count()
 }
 
@@ -82,7 +82,7 @@ fn flag(index: &Server) -> String {
 }
 
 /// Runs a tool of the test environment with the sandbox around it.
-fn run(sandbox: &Sandbox, line: &str) -> Output {
+pub(crate) fn run(sandbox: &Sandbox, line: &str) -> Output {
     let tools = tools::environment().join("bin");
     sandbox.output(&mut sandbox.shell(&format!("PATH='{}':$PATH; {line}", tools.display())))
 }

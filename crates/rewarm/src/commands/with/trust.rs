@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -28,7 +28,8 @@ pub(super) struct Trust {
 impl Trust {
     /// Writes the files into a private directory.
     pub(super) fn write(caller: &Caller, authority: &str) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("rewarm-with-").tempdir()?;
+        let private = fs::Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().prefix("rewarm-with-").permissions(private).tempdir()?;
         let mut all = system();
         let named = named(caller);
         for path in &named {
