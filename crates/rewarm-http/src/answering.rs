@@ -3,7 +3,7 @@
 //!
 //! The client's own conditions and ranges are answered here, from the response that was found usable.
 
-use http::header::{AGE, HeaderValue};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::body::{Body, Response, State};
@@ -11,7 +11,7 @@ use crate::cache_status::CacheStatus;
 use crate::call::{Call, Purpose};
 use crate::error::{ErrorKind, FetchError};
 use crate::following::Following;
-use crate::policy::decide::{select_offline, time_to_live};
+use crate::policy::decide::{Cut, select_offline, time_to_live};
 use crate::policy::freshness::current_age;
 use crate::policy::preconditions::{Outcome, evaluate};
 use crate::policy::shape::{Shape, shape};
@@ -71,6 +71,24 @@ fn response(
 pub(crate) fn hit(call: Call<'_>, variant: Variant, reuse: Reuse, why: String) -> Response<'_> {
     let status = CacheStatus::hit(time_to_live(call.role(), &variant, call.client.now()));
     stored(call, variant, Told { reuse, why, status })
+}
+
+/// A hit on a stored part.
+pub(crate) fn hit_part(call: Call<'_>, part: Variant, cut: Cut) -> Response<'_> {
+    let now = call.client.now();
+    let status = CacheStatus::hit(time_to_live(call.role(), &part, now));
+    let mut headers = reusable_fields(call.role(), &part);
+    let age = current_age(&part, &headers, now);
+    headers.insert(AGE, HeaderValue::from(age.as_secs()));
+    if let Some(range) = cut.range.and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(CONTENT_RANGE, range);
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(cut.bytes.end - cut.bytes.start));
+    }
+    let (position, end) = (cut.bytes.start, cut.bytes.end);
+    let state = State::Stored { body: part.body, file: None, position, end };
+    let why = "these bytes are stored".to_owned();
+    let head = (StatusCode::PARTIAL_CONTENT, headers);
+    response(call, head, state, Told { reuse: Reuse::Fresh, why, status })
 }
 
 /// A hit by digest, whatever the policy would say of the response it came with.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 use http::header::ETAG;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use rewarm_store::Flight;
 
 use crate::answering::{Told, not_modified};
@@ -17,7 +17,7 @@ use crate::error::{ErrorKind, FetchError};
 use crate::ledger::{self, NotModified};
 use crate::policy::decide::{Failure, combined, conditions, may_serve_on_error, select};
 use crate::policy::preconditions::names_tag;
-use crate::policy::storing::{end_to_end, invalidated};
+use crate::policy::storing::{answers_a_get, end_to_end, invalidated};
 use crate::record::{Record, Variant};
 use crate::request::{NO_EVENTS, Request, Reuse};
 use crate::transport::Answer;
@@ -153,11 +153,24 @@ pub(crate) async fn pass(
             ledger::invalidate(call.client.store(), &key);
         }
     }
+    if call.request.method == Method::HEAD {
+        ledger::hear(call.client.store(), &call.key, &call.variant(&answer), call.head());
+    }
     let (status, headers) = (answer.status, end_to_end(&answer.headers));
-    let leading = call.begin(answer, None).once();
+    let (target, answered) = (&call.request.url, &answer.headers);
+    let is_kept =
+        call.asked_part(&answer).is_some() || answers_a_get(call.head(), target, status, answered);
+    let leading = match is_kept {
+        true => {
+            let flight = call.client.flight_of_its_own(&call.flight_key);
+            call.begin_as(&Method::GET, answer, flight).once()
+        }
+        false => call.begin(answer, None).once(),
+    };
+    let stored = leading.is_stored();
     let (url, reuse) = (call.request.url.clone(), leading.reuse());
     let body = Body::new(call, State::Leading(Box::new(leading)), reuse);
-    let cache_status = CacheStatus::forwarded(reason, status);
+    let cache_status = CacheStatus { stored, ..CacheStatus::forwarded(reason, status) };
     Ok(Response { url, status, headers, body, explanation: why, cache_status })
 }
 

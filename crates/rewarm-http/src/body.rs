@@ -2,7 +2,7 @@
 //!
 //! Where the bytes come from (the store, the origin, another process) may change while they are
 //! read; what the caller sees is one sequence, which ends with an error if it was not complete and
-//! right. Dropping a body ends its download; what came is kept for the next.
+//! right. Dropping a body ends its download, unless others read it, too; what came is kept.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,6 +13,7 @@ use rewarm_store::PartialWriter;
 
 use crate::cache_status::CacheStatus;
 use crate::call::Call;
+use crate::driving::drive;
 use crate::error::{ErrorKind, FetchError};
 use crate::following::Following;
 use crate::leading::Leading;
@@ -88,13 +89,19 @@ pub(crate) enum Step {
 }
 
 impl<'e> Body<'e> {
-    pub(crate) fn new(call: Call<'e>, state: State, reuse: Reuse) -> Self {
+    pub(crate) fn new(mut call: Call<'e>, state: State, reuse: Reuse) -> Self {
         let length = match &state {
             State::Done(body) => Some(body.map_or(0, |body| body.size)),
-            State::Stored { body, .. } => Some(body.size),
+            State::Stored { position, end, .. } => Some(end - position),
             State::Leading(leading) => leading.length(),
             State::Following(following) => following.head().length,
             State::Failed => None,
+        };
+        // The final answer is there: what may be asked for from now on is only more of it.
+        call.request.interim = None;
+        let state = match state {
+            State::Leading(leading) => drive(&call, leading),
+            other => other,
         };
         Self { call, state, reuse, length, trailers: None, salvage: None }
     }
@@ -109,9 +116,12 @@ impl<'e> Body<'e> {
                 State::Leading(leading) => leading.step(&mut self.call).await,
                 State::Following(following) => following.step(&mut self.call).await,
             };
-            if let State::Leading(leading) = &mut self.state {
-                self.trailers = leading.trailers().or(self.trailers.take());
-            }
+            let trailers = match &mut self.state {
+                State::Leading(leading) => leading.trailers(),
+                State::Following(following) => following.trailers(),
+                _ => None,
+            };
+            self.trailers = trailers.or(self.trailers.take());
             let goes_on = matches!(step, Ok(Step::Bytes(_) | Step::Again | Step::End(None)));
             if let (State::Leading(leading), true) = (&mut self.state, goes_on) {
                 self.reuse = leading.reuse();

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, IF_RANGE, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rewarm_store::{Digest, Flight, Hasher, Leftover};
 
@@ -14,10 +14,11 @@ use crate::leading::{Leading, Sink};
 use crate::policy::Role;
 use crate::policy::decide::RequestHead;
 use crate::policy::preconditions::TERMS;
+use crate::policy::range;
 use crate::policy::storing::{merge_not_modified, storable, storable_fields};
 use crate::record::{self, Variant, vary_names, vary_of};
 use crate::request::{Event, Events, Request};
-use crate::resume::{announced_total, is_the_rest, range_from};
+use crate::resume::{announced_total, content_range, is_the_rest, range_from};
 use crate::transport::{Answer, Attempts, Outgoing};
 use crate::url::Url;
 use crate::verify;
@@ -81,7 +82,8 @@ impl<'e> Call<'e> {
             false => record::key(&request.url, &headers),
         };
         let flight_key = record::flight_key(&key, &headers);
-        let attempts = Attempts::new(client.config().retries);
+        // Whoever reads along sees the status, and decides.
+        let attempts = Attempts::new(client.config().retries, purpose == Purpose::Keep);
         let (client, request, asked) = (client.clone(), request.clone(), client.now());
         Ok(Self {
             client,
@@ -105,6 +107,15 @@ impl<'e> Call<'e> {
     /// Whom the cache serves.
     pub(crate) fn role(&self) -> Role {
         if self.client.config().shared { Role::Shared } else { Role::Private }
+    }
+
+    /// Under what this request finds responses that were given to nobody in particular, if it shows
+    /// cookies: what does not vary by them, and was given without, is for those who have some, too.
+    pub(crate) fn common_key(&self) -> Option<Digest> {
+        let only_cookies =
+            self.headers.contains_key(COOKIE) && !self.headers.contains_key(AUTHORIZATION);
+        let is_private = self.role() == Role::Private;
+        (is_private && only_cookies).then(|| record::key(&self.request.url, &HeaderMap::new()))
     }
 
     /// Under what responses of a URL may be stored that this request can make worthless: those for
@@ -184,9 +195,12 @@ impl<'e> Call<'e> {
         match answer.status {
             StatusCode::PARTIAL_CONTENT if fits() => {
                 let head = renewed(self.role(), head, &answer);
-                let writer = flight.resume(leftover, hasher, &head);
-                let writer = writer.map_err(|error| self.store_error(error))?;
-                let leading = Leading::new(head, Sink::Partial(writer), answer.body, self.purpose);
+                let Ok(writer) = flight.resume(leftover, hasher, &head) else {
+                    // The cache cannot be written, so what it has is of no use: the whole, beside it.
+                    let answer = self.send(&HeaderMap::new()).await?;
+                    return Ok(Asked::Whole(Box::new(answer), None));
+                };
+                let leading = Leading::new(head, Sink::Partial(writer), answer.body);
                 Ok(Asked::Rest(Box::new(leading)))
             }
             // The origin's ranges cannot be used: the whole, then.
@@ -220,16 +234,39 @@ impl<'e> Call<'e> {
 
     /// Starts to take the body of a whole answer: into the store if it may be and can be stored.
     pub(crate) fn begin(&self, answer: Answer, flight: Option<Flight>) -> Leading {
-        let allowed = storable(self.head(), answer.status, &answer.headers);
-        let variant = self.variant(&answer);
+        self.begin_as(&self.request.method, answer, flight)
+    }
+
+    /// The one range that was asked for, if the answer is a part that says which it is.
+    pub(crate) fn asked_part(&self, answer: &Answer) -> Option<&HeaderValue> {
+        let is_part = answer.status == StatusCode::PARTIAL_CONTENT
+            && self.request.method == Method::GET
+            && content_range(&answer.headers).is_some();
+        range::wanted(&self.terms).filter(|_| is_part)?;
+        self.terms.get(RANGE)
+    }
+
+    /// Starts to take the body of what answers a request of this method.
+    pub(crate) fn begin_as(
+        &self,
+        method: &Method,
+        answer: Answer,
+        flight: Option<Flight>,
+    ) -> Leading {
+        let head = RequestHead { method, ..self.head() };
+        let mut variant = self.variant(&answer);
+        let mut status = answer.status;
+        if let Some(range) = self.asked_part(&answer) {
+            variant.make_part(range);
+            status = StatusCode::OK;
+        }
+        let allowed = storable(head, status, &answer.headers);
         // What a HEAD announces does not come.
         let has_body = self.request.method != http::Method::HEAD;
         let length = answer.body.length().filter(|_| has_body);
         let head = FlightHead { variant, length };
         let sink = match (allowed, flight) {
-            (Ok(()), Some(_))
-                if !answer.body.is_delimited() && self.expected(answer.status).is_none() =>
-            {
+            (Ok(()), Some(_)) if !has_end(&answer) && self.expected(answer.status).is_none() => {
                 Sink::none("the response does not say where it ends".to_owned())
             }
             (Ok(()), Some(flight)) => match flight.start(&head) {
@@ -242,8 +279,14 @@ impl<'e> Call<'e> {
                 Sink::none(reason.to_string())
             }
         };
-        Leading::new(head, sink, answer.body, self.purpose)
+        Leading::new(head, sink, answer.body)
     }
+}
+
+/// Whether a connection that breaks can be told from the end of the body; some statuses have none.
+fn has_end(answer: &Answer) -> bool {
+    let has_none = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT].contains(&answer.status);
+    has_none || answer.body.is_delimited()
 }
 
 /// Takes the terms of a GET or HEAD out of the fields to be sent.

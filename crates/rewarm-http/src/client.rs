@@ -13,6 +13,7 @@ use rewarm_store::{Digest, Flight, Hasher, Store, Witness};
 use tokio::task::JoinSet;
 
 use crate::body::Response;
+use crate::broadcast::Broadcasts;
 use crate::call::{Call, Purpose};
 use crate::config::{ClientConfig, Clock, Credentials};
 use crate::error::{ErrorKind, FetchError};
@@ -41,6 +42,7 @@ struct Inner {
     clock: Clock,
     transport: Transport,
     credentials: OnceLock<Credentials>,
+    broadcasts: Broadcasts,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -48,8 +50,16 @@ impl Client {
     /// A client on a store. Opens no connection and reads no certificate until it has to.
     pub fn new(store: Store, config: ClientConfig, clock: Clock) -> Self {
         let transport = Transport::new(config.clone(), clock);
-        let (credentials, tasks) = (OnceLock::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { store, config, clock, transport, credentials, tasks }) }
+        let inner = Inner {
+            store,
+            config,
+            clock,
+            transport,
+            credentials: OnceLock::new(),
+            broadcasts: Broadcasts::default(),
+            tasks: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 }
 
@@ -82,7 +92,8 @@ impl Client {
         self.open_for(request, Purpose::Read, events).await
     }
 
-    /// Waits for what goes on in the background: the renewal of responses that were served stale.
+    /// Waits for what goes on in the background: the renewal of responses that were served stale,
+    /// and downloads.
     pub async fn finish(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.join_next().await.is_some() {}
@@ -173,10 +184,14 @@ impl Client {
 
     /// Renews a response in the background.
     pub(crate) fn renew_later(&self, request: &Request) {
-        let renewal = asking::renew(self.clone(), request.clone());
+        self.spawn(asking::renew(self.clone(), request.clone()));
+    }
+
+    /// Has something go on in the background.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(renewal);
+        tasks.spawn(task);
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
@@ -190,6 +205,11 @@ impl Client {
     /// The settings.
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
+    }
+
+    /// Downloads that this client leads.
+    pub(crate) fn broadcasts(&self) -> &Broadcasts {
+        &self.inner.broadcasts
     }
 
     pub(crate) fn transport(&self) -> &Transport {

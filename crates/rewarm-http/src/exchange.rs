@@ -7,20 +7,24 @@
 use http::Method;
 use rewarm_store::Flight;
 
-use crate::answering::{Told, as_expected, follow, gateway_timeout, hit, offline, stored};
+use crate::answering::{
+    Told, as_expected, follow, gateway_timeout, hit, hit_part, offline, stored,
+};
 use crate::asking::{Validated, ask, client_has_it, pass, respond};
 use crate::body::Response;
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::call::Call;
 use crate::error::FetchError;
-use crate::flight::{Nap, view};
+use crate::flight::{Nap, look};
 use crate::following::Following;
 use crate::policy::control::CacheControl;
-use crate::policy::decide::{Decision, Ground, decide, may_share, time_to_live};
+use crate::policy::decide::{
+    Cut, Decision, Ground, decide, decide_part, may_share, select, time_to_live,
+};
 use crate::policy::{preconditions, range};
 use crate::record::{Record, Variant};
 use crate::request::{Event, Reuse};
-use crate::stored::{expected_body, sound};
+use crate::stored::{expected_body, sound, sound_under};
 
 /// Answers a request.
 pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> {
@@ -36,12 +40,21 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
         }
         return pass(call, reason, why).await;
     }
+    if let Some((variant, why)) = common(&call).await {
+        return Ok(hit(call, variant, Reuse::Fresh, why));
+    }
     // Set once it is this call's turn to ask; with a flight unless the store cannot be written.
     let mut turn: Option<Option<Flight>> = None;
     let mut nap = Nap::new();
     loop {
         let record = call.client.store().read::<Record>(&call.key);
-        let question = match demand(&call, record.as_ref()) {
+        let decision = demand(&call, record.as_ref());
+        if !matches!(decision, Decision::Serve { .. })
+            && let Some((part, cut)) = stored_part(&call, record.as_ref()).await
+        {
+            return Ok(hit_part(call, part, cut));
+        }
+        let question = match decision {
             Decision::Serve { variant, ground, why } => {
                 let chosen = record.map(|mut record| record.variants.swap_remove(variant));
                 match sound(&call, chosen).await {
@@ -118,6 +131,35 @@ fn not_ours(call: &Call<'_>) -> Option<(Forwarded, String)> {
     None
 }
 
+/// A fresh response that was given to a request without cookies, for one that has some.
+async fn common(call: &Call<'_>) -> Option<(Variant, String)> {
+    let key = call.common_key().filter(|_| call.request.expected.is_none())?;
+    let store = call.client.store();
+    let own = store.read::<Record>(&call.key);
+    if own.is_some_and(|record| select(&record, &call.headers).is_some()) {
+        return None;
+    }
+    let mut record = store.read::<Record>(&key)?;
+    match decide(call.head(), Some(&record), call.client.now()) {
+        Decision::Serve { variant, ground: Ground::Fresh, why } => {
+            let variant = record.variants.swap_remove(variant);
+            Some((sound_under(call, &key, variant).await?, why))
+        }
+        _ => None,
+    }
+}
+
+/// A stored part that holds what a request for a part asks for.
+async fn stored_part(call: &Call<'_>, record: Option<&Record>) -> Option<(Variant, Cut)> {
+    if call.request.method != Method::GET || call.request.expected.is_some() {
+        return None;
+    }
+    let record = record?;
+    let (index, cut) = decide_part(call.head(), &call.terms, record, call.client.now())?;
+    let part = record.variants.get(index).cloned();
+    Some((sound(call, part).await?, cut))
+}
+
 /// What the policy demands. When a digest is expected, a stored body of another one is of no use.
 fn demand(call: &Call<'_>, record: Option<&Record>) -> Decision {
     let decision = decide(call.head(), record, call.client.now());
@@ -149,13 +191,13 @@ async fn take_off(call: &Call<'_>, nap: &mut Nap) -> Takeoff {
         Err(_) => return Takeoff::Ask(None),
         Ok(None) => {}
     }
-    if let Some(view) = view(store, &call.flight_key) {
-        let variant = &view.head.variant;
+    if let Some(sight) = look(&call.client, &call.flight_key) {
+        let variant = &sight.head().variant;
         let expected = call.expected(variant.status()).is_some();
         let fits = variant.matches(&call.headers);
         if fits && (expected || may_share(call.head(), variant, call.asked)) {
             (call.events)(Event::Following { url: &call.request.url });
-            return Takeoff::Follow(Box::new(Following::new(view)));
+            return Takeoff::Follow(Box::new(Following::new(sight)));
         }
         return Takeoff::Ask(call.client.flight_of_its_own(&call.flight_key));
     }

@@ -1,12 +1,15 @@
 //! One download for all who ask at once: what its head says, whether it can be resumed, and how
 //! long to wait for somebody else's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use rewarm_store::{Kind, PartialView, Store};
+use rewarm_store::{Digest, Kind, PartialView};
 use serde::{Deserialize, Serialize};
 
+use crate::broadcast::Listener;
+use crate::client::Client;
 use crate::record::Variant;
 use crate::resume::if_range;
 
@@ -34,9 +37,32 @@ impl FlightHead {
     }
 }
 
+/// Somebody else's download.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight {
+    pub(crate) view: Arc<PartialView<FlightHead>>,
+    /// Tells how far it is, if it goes on in this process.
+    pub(crate) listener: Option<Listener>,
+}
+
+impl Sight {
+    pub(crate) fn head(&self) -> &FlightHead {
+        &self.view.head
+    }
+
+    pub(crate) fn of(listener: Listener) -> Self {
+        let view = Arc::clone(&listener.borrow().view);
+        Self { view, listener: Some(listener) }
+    }
+}
+
 /// The download under `key`, if there is one to look on at.
-pub(crate) fn view(store: &Store, key: &rewarm_store::Digest) -> Option<PartialView<FlightHead>> {
-    store.partial_view(key).ok().flatten()
+pub(crate) fn look(client: &Client, key: &Digest) -> Option<Sight> {
+    if let Some(listener) = client.broadcasts().listen(key) {
+        return Some(Sight::of(listener));
+    }
+    let view = client.store().partial_view(key).ok().flatten()?;
+    Some(Sight { view: Arc::new(view), listener: None })
 }
 
 /// Pauses that grow while nothing happens.

@@ -2,18 +2,21 @@
 //!
 //! A connection that breaks is made again and the rest asked for; if only the whole can be had, what
 //! the caller has read already is skipped, and its digest compared, so that no caller ever gets a
-//! mixture of two versions. A store that cannot be written ends the storing, not the body. Memory
-//! is that of one chunk.
+//! mixture of two versions. A store that cannot be written ends the storing, not the body. Who wants
+//! the bytes of what is stored reads them there, see `following`. Memory is that of one chunk.
 
-use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
 use rewarm_store::{CommitError, Digest, Hasher, PartialWriter};
+use tokio::sync::watch;
 
 use crate::body::Step;
+use crate::broadcast::{Broadcast, Listener, Progress};
 use crate::call::{Call, Purpose};
+use crate::client::Client;
 use crate::error::{ErrorKind, FetchError};
 use crate::flight::FlightHead;
 use crate::ledger;
@@ -21,9 +24,6 @@ use crate::record::{StoredBody, Variant};
 use crate::request::Reuse;
 use crate::resume::is_the_rest;
 use crate::transport::{Answer, Failure, NetBody};
-
-/// Bytes read back from the store at once.
-const READ_BACK: usize = 64 * 1024;
 
 /// So many bytes count as progress after which earlier failures are forgotten.
 const PROGRESS: u64 = 1 << 20;
@@ -90,9 +90,13 @@ pub(crate) struct Leading {
     head: FlightHead,
     sink: Sink,
     network: NetBody,
-    /// Bytes that the caller has.
+    /// Tells others in this process how far it is, while it is stored.
+    broadcast: Option<Broadcast>,
+    /// What the caller gets next, from before this download was handed to it: bytes or the end.
+    pending: Option<Option<Bytes>>,
+    /// Bytes that the caller has or does not want.
     yielded: u64,
-    /// What the caller has, to be compared when the sink has as much.
+    /// What the caller has, to be compared when as much has come.
     check: Option<(u64, Digest)>,
     /// Bytes that were there before anything was downloaded.
     resumed: u64,
@@ -105,14 +109,15 @@ pub(crate) struct Leading {
 }
 
 impl Leading {
-    pub(crate) fn new(head: FlightHead, sink: Sink, network: NetBody, purpose: Purpose) -> Self {
+    pub(crate) fn new(head: FlightHead, sink: Sink, network: NetBody) -> Self {
         let resumed = sink.size();
-        let yielded = if purpose == Purpose::Keep { resumed } else { 0 };
         Self {
             head,
             sink,
             network,
-            yielded,
+            broadcast: None,
+            pending: None,
+            yielded: resumed,
             check: None,
             resumed,
             last_failure: 0,
@@ -170,12 +175,60 @@ impl Leading {
         }
     }
 
+    /// Tells others in this process of it from now on, if it is being stored.
+    pub(crate) fn announce(&mut self, client: &Client) -> Option<Listener> {
+        let Sink::Partial(writer) = &self.sink else { return None };
+        let view = Arc::new(writer.view(self.head.clone()));
+        let progress = Progress { view, size: writer.size(), retry: None };
+        let broadcast = client.broadcasts().announce(*writer.key()?, progress);
+        let listener = broadcast.listen();
+        self.broadcast = Some(broadcast);
+        Some(listener)
+    }
+
+    /// Where others are told.
+    pub(crate) fn sender(&self) -> Option<Arc<watch::Sender<Progress>>> {
+        self.broadcast.as_ref().map(Broadcast::sender)
+    }
+
+    /// Bytes that are still to come, if the origin said.
+    pub(crate) fn missing(&self) -> Option<u64> {
+        self.head.length.map(|length| length.saturating_sub(self.sink.size()))
+    }
+
+    /// Prepares a download that is not stored any more for one who has read what was. `step` is for
+    /// that reader.
+    pub(crate) fn hand_over(&mut self, step: Step) {
+        self.broadcast = None;
+        drop(self.salvage().map(PartialWriter::discard));
+        self.pending = match step {
+            Step::Bytes(bytes) => Some(Some(bytes)),
+            Step::End(_) => Some(None),
+            Step::Again | Step::Become(_) => None,
+        };
+    }
+
+    /// Bytes that are in the store, or were when storing ended.
+    pub(crate) fn stored(&self) -> u64 {
+        let pending = self.pending.iter().flatten().map(|bytes| bytes.len() as u64);
+        self.sink.size() - pending.sum::<u64>()
+    }
+
+    /// Goes on for a reader who has more than what was stored; `None` if it has a part of what is
+    /// pending, which cannot be compared.
+    pub(crate) fn beyond(
+        mut self: Box<Self>,
+        (yielded, digest): (u64, Digest),
+    ) -> Option<Box<Self>> {
+        self.pending = None;
+        (yielded > self.sink.size()).then(|| Box::new(self.after(yielded, digest)))
+    }
+
     pub(crate) async fn step(&mut self, call: &mut Call<'_>) -> Result<Step, FetchError> {
-        if self.check.is_some_and(|(at, _)| at <= self.sink.size()) {
-            self.check_prefix(call)?;
-        }
-        if self.yielded < self.sink.size() {
-            return self.read_back(call);
+        match self.pending.take() {
+            Some(Some(bytes)) => return Ok(Step::Bytes(bytes)),
+            Some(None) => return Ok(Step::End(None)),
+            None => {}
         }
         match self.network.chunk().await {
             Ok(Some(bytes)) => self.take(call, bytes),
@@ -184,44 +237,9 @@ impl Leading {
         }
     }
 
-    /// Hands out what was stored before this download went on.
-    fn read_back(&mut self, call: &Call<'_>) -> Result<Step, FetchError> {
-        let Sink::Partial(writer) = &self.sink else { return Err(call.changed()) };
-        let mut buffer = vec![0; READ_BACK];
-        let count = writer.read_at(&mut buffer, self.yielded).map_err(|e| call.store_error(e))?;
-        if count == 0 {
-            return Err(call.store_error(io::ErrorKind::UnexpectedEof.into()));
-        }
-        buffer.truncate(count);
-        self.yielded += count as u64;
-        Ok(Step::Bytes(buffer.into()))
-    }
-
-    /// Compares what the caller has with the beginning of what was stored before.
-    fn check_prefix(&mut self, call: &Call<'_>) -> Result<(), FetchError> {
-        let Some((length, expected)) = self.check.take() else { return Ok(()) };
-        let Sink::Partial(writer) = &self.sink else { return Err(call.changed()) };
-        let mut hasher = Hasher::raw();
-        let mut buffer = vec![0; READ_BACK];
-        let mut offset = 0;
-        while offset < length {
-            let room = usize::try_from(length - offset).unwrap_or(usize::MAX).min(READ_BACK);
-            let count = writer.read_at(&mut buffer[..room], offset);
-            match count.map_err(|error| call.store_error(error))? {
-                0 => return Err(call.changed()),
-                count => {
-                    hasher.update(&buffer[..count]);
-                    offset += count as u64;
-                }
-            }
-        }
-        if hasher.finish() == expected { Ok(()) } else { Err(call.changed()) }
-    }
-
     /// Stores a chunk and hands on what the caller does not have yet.
     fn take(&mut self, call: &Call<'_>, bytes: Bytes) -> Result<Step, FetchError> {
         let before = self.sink.size();
-        let was_stored = self.is_stored();
         match self.check {
             Some((at, expected)) if at <= before + bytes.len() as u64 => {
                 let split = usize::try_from(at - before).expect("within the chunk");
@@ -234,11 +252,11 @@ impl Leading {
             }
             _ => self.sink.take(&bytes),
         }
-        if was_stored && !self.is_stored() && call.purpose == Purpose::Read {
-            // Nobody will ask for it; others may start anew.
-            drop(self.salvage().map(PartialWriter::discard));
-        }
         let after = self.sink.size();
+        match &self.broadcast {
+            Some(broadcast) if self.is_stored() => broadcast.advance(after),
+            _ => self.broadcast = None,
+        }
         call.progress(after, self.head.length);
         if after <= self.yielded {
             return Ok(Step::Again);
@@ -293,6 +311,7 @@ impl Leading {
         ledger::insert(store, &call.key, &call.request.url, variant, &call.headers);
         // Only now may others look: `landed` holds the flight until here.
         drop(landed);
+        self.broadcast = None;
         Ok(Step::End(Some(body)))
     }
 
@@ -311,6 +330,7 @@ impl Leading {
             call.attempts.refill(retries);
         }
         self.last_failure = size;
+        call.attempts.for_statuses = true;
         let client = call.client.clone();
         let told = (failure.kind.to_string(), call.events);
         let url = &call.request.url;
@@ -373,6 +393,10 @@ impl Leading {
         };
         anew = anew.after(has.0, has.1);
         (anew.no_ranges, anew.last_failure) = (no_ranges, last_failure);
+        if let (Some(broadcast), Sink::Partial(writer)) = (self.broadcast.take(), &anew.sink) {
+            broadcast.start_over(writer.view(anew.head.clone()));
+            anew.broadcast = Some(broadcast);
+        }
         *self = anew;
         Ok(Step::Again)
     }

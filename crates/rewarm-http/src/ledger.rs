@@ -4,11 +4,11 @@
 
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use rewarm_store::{Digest, Store};
 
 use crate::policy::decide::{RequestHead, select_for_update};
-use crate::policy::storing::{merge_not_modified, storable, storable_fields};
+use crate::policy::storing::{Heard, heard, merge_not_modified, storable, storable_fields};
 use crate::record::{Record, StoredBody, Variant, vary_names, vary_of};
 use crate::url::Url;
 
@@ -88,7 +88,8 @@ pub(crate) fn renew(
     let update_with = storable_fields(request.role, answer.headers);
     update(store, key, |record| {
         let Some(mut record) = record else { return (None, None) };
-        let is_asked = |v: &Variant| answer.asked.iter().any(|&(a, b)| v.came_at(a, b));
+        let is_asked =
+            |v: &Variant| !v.is_part() && answer.asked.iter().any(|&(a, b)| v.came_at(a, b));
         let candidates: Vec<usize> =
             (0..record.variants.len()).filter(|&index| is_asked(&record.variants[index])).collect();
         let Some(index) = select_for_update(&record, &candidates, answer.headers) else {
@@ -110,6 +111,34 @@ pub(crate) fn renew(
         record.insert(own.clone(), request.headers);
         (Some(record), Some(own))
     })
+}
+
+/// Renews or drops the responses that the answer to a HEAD is about.
+pub(crate) fn hear(store: &Store, key: &Digest, head: &Variant, request: RequestHead<'_>) {
+    let fields = head.headers();
+    update(store, key, |record| {
+        let Some(mut record) = record else { return (None, ()) };
+        let before = record.clone();
+        record.variants.retain_mut(|stored| {
+            if !stored.matches(request.headers) {
+                return true;
+            }
+            match heard(stored, head.status(), &fields) {
+                Heard::Same => {
+                    merge_not_modified(stored, &fields, head.request_time, head.response_time);
+                    storable(
+                        RequestHead { method: &Method::GET, ..request },
+                        stored.status(),
+                        &stored.headers(),
+                    )
+                    .is_ok()
+                }
+                Heard::Changed => false,
+                Heard::Nothing => true,
+            }
+        });
+        ((record != before).then_some(record), ())
+    });
 }
 
 /// Drops a response whose body is lost.

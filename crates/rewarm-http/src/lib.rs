@@ -12,11 +12,13 @@
 mod answering;
 mod asking;
 mod body;
+mod broadcast;
 mod cache_status;
 mod call;
 mod client;
 mod config;
 mod connect;
+mod driving;
 mod error;
 mod exchange;
 mod flight;

@@ -13,17 +13,24 @@ use http::{HeaderMap, StatusCode};
 use rewarm_store::{Blob, Digest, Hasher, Kind, Witness};
 use serde::{Deserialize, Serialize};
 
+use crate::policy::vary::normalised;
 use crate::url::Url;
 
-/// More variants than this are not kept; the oldest goes.
+/// More variants than this are not kept; the oldest goes. Parts are counted for themselves.
 const MAX_VARIANTS: usize = 32;
+
+/// More parts than this are not kept; the oldest goes.
+const MAX_PARTS: usize = 16;
+
+/// The request field by which parts vary, beside those that `Vary` names.
+const RANGE_FIELD: &str = "range";
 
 /// All responses stored for one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The URL as it may be shown.
     pub url: String,
-    /// The responses, in no particular order.
+    /// The responses, in no particular order; parts (206) among them.
     pub variants: Vec<Variant>,
 }
 
@@ -122,22 +129,6 @@ fn identity(headers: &HeaderMap) -> Option<Digest> {
     any.then(|| hasher.finish())
 }
 
-/// The value that stands for a request field in comparisons (RFC 9111 section 4.1): lines are
-/// combined, and blanks around the commas of list fields do not count.
-fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    let lines: Vec<_> = headers.get_all(name).iter().map(|v| v.as_bytes().trim_ascii()).collect();
-    if lines.is_empty() {
-        return None;
-    }
-    let combined = lines.join(&b',');
-    if !name.as_str().starts_with("accept") {
-        return Some(combined);
-    }
-    let items: Vec<_> = combined.split(|&b| b == b',').map(<[u8]>::trim_ascii).collect();
-    let items: Vec<_> = items.into_iter().filter(|item| !item.is_empty()).collect();
-    Some(items.join(&b','))
-}
-
 /// The field names in `Vary`, lower case; `None` if one is `*`, which matches nothing (RFC 9110
 /// section 12.5.5), or if the field cannot be read.
 pub fn vary_names(headers: &HeaderMap) -> Option<Vec<String>> {
@@ -163,7 +154,7 @@ pub fn vary_of(names: Vec<String>, request: &HeaderMap) -> Vec<(String, Option<D
         .map(|name| {
             let value = HeaderName::try_from(&name).ok().and_then(|n| normalised(request, &n));
             let digest = value.map(|value| {
-                let mut hasher = Hasher::new("http vary, 1");
+                let mut hasher = Hasher::new("http vary, 2");
                 hasher.field(&name).field(value);
                 hasher.finish()
             });
@@ -213,10 +204,42 @@ impl Variant {
         std::str::from_utf8(value).ok().filter(|tag| is_entity_tag(tag))
     }
 
+    /// Makes a 206 one for requests with this `Range` only: it never answers a request for the whole,
+    /// which has none.
+    pub fn make_part(&mut self, range: &HeaderValue) {
+        self.vary.retain(|(name, _)| name != RANGE_FIELD);
+        self.vary.push((RANGE_FIELD.to_owned(), Some(range_digest(range))));
+    }
+
+    /// Whether this is a part, not a whole response.
+    pub fn is_part(&self) -> bool {
+        self.status == StatusCode::PARTIAL_CONTENT.as_u16()
+    }
+
+    /// Whether a part was the answer to this very `Range`.
+    pub fn answers_range(&self, range: &HeaderValue) -> bool {
+        let wanted = Some(range_digest(range));
+        self.vary.iter().any(|(name, digest)| name == RANGE_FIELD && *digest == wanted)
+    }
+
+    /// Whether a part is of what a request with these fields selects, whatever its `Range`.
+    pub fn is_part_for(&self, request: &HeaderMap) -> bool {
+        let others = self.vary.iter().filter(|(name, _)| name != RANGE_FIELD);
+        let stored: Vec<_> = others.cloned().collect();
+        let names = stored.iter().map(|(name, _)| name.clone()).collect();
+        self.is_part() && vary_of(names, request) == stored
+    }
+
     /// Whether this is the response that came at these times.
     pub fn came_at(&self, request_time: SystemTime, response_time: SystemTime) -> bool {
         (self.request_time, self.response_time) == (request_time, response_time)
     }
+}
+
+fn range_digest(range: &HeaderValue) -> Digest {
+    let mut hasher = Hasher::new("http range, 1");
+    hasher.field(range.as_bytes().trim_ascii());
+    hasher.finish()
 }
 
 /// RFC 9110 section 8.8.3.
@@ -240,12 +263,18 @@ impl Record {
     }
 
     /// Adds a response to a request with these fields; it takes the place of those that the request
-    /// would have been answered with.
+    /// would have been answered with. A whole one makes the parts of it needless.
     pub fn insert(&mut self, variant: Variant, request: &HeaderMap) {
-        self.variants.retain(|present| !present.matches(request));
+        let is_part = variant.is_part();
+        self.variants.retain(|present| match is_part {
+            true => present.vary != variant.vary,
+            false => !present.matches(request) && !present.is_part_for(request),
+        });
         self.variants.push(variant);
-        if self.variants.len() > MAX_VARIANTS {
-            let oldest = self.variants.iter().enumerate().min_by_key(|(_, v)| v.response_time);
+        let limit = if is_part { MAX_PARTS } else { MAX_VARIANTS };
+        let alike = || self.variants.iter().enumerate().filter(|(_, v)| v.is_part() == is_part);
+        if alike().count() > limit {
+            let oldest = alike().min_by_key(|(_, variant)| variant.response_time);
             if let Some(index) = oldest.map(|(index, _)| index) {
                 self.variants.swap_remove(index);
             }
@@ -280,7 +309,8 @@ mod tests {
         let stored = variant("Accept, X-A", &map(&[("accept", "a , b"), ("x-a", "1")]), 0);
         assert!(stored.matches(&map(&[("accept", "a"), ("accept", "b"), ("x-a", "1")])));
         assert!(!stored.matches(&map(&[("accept", "a,b")])));
-        assert!(!stored.matches(&map(&[("accept", "b,a"), ("x-a", "1")])));
+        assert!(stored.matches(&map(&[("accept", "b,a"), ("x-a", "1")])));
+        assert!(!stored.matches(&map(&[("accept", "b"), ("x-a", "1")])));
         let absent = variant("Accept", &map(&[]), 0);
         assert!(absent.matches(&map(&[("x-a", "1")])));
         assert!(!absent.matches(&map(&[("accept", "")])));

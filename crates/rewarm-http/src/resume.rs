@@ -50,7 +50,7 @@ pub(crate) fn announced_total(part: &HeaderMap) -> Option<u64> {
 }
 
 /// First byte, last byte, total (RFC 9110 section 14.4).
-fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
     let mut values = headers.get_all(CONTENT_RANGE).iter();
     let text = values.next()?.to_str().ok()?;
     if values.next().is_some() {
@@ -60,7 +60,8 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
     let (first, last) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };
     let last = last.parse::<u64>().ok().filter(|&last| last < u64::MAX)?;
-    Some((first.parse().ok()?, last, total))
+    let first = first.parse().ok().filter(|&first| first <= last)?;
+    Some((first, last, total))
 }
 
 #[cfg(test)]

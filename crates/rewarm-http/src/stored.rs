@@ -2,6 +2,7 @@
 //! and in either case found right before they are used.
 
 use http::Method;
+use rewarm_store::Digest;
 
 use crate::call::Call;
 use crate::ledger;
@@ -23,7 +24,7 @@ pub(crate) async fn expected_body(call: &Call<'_>) -> Option<StoredBody> {
         Some(body) if known.is_some() => {
             store.touch::<Record>(&call.key, call.client.now());
             if body.witness != witness {
-                remember(call, body);
+                remember(call, &call.key, body);
             }
         }
         None if known.is_some() => ledger::forget(store, &call.key, &expected),
@@ -33,27 +34,35 @@ pub(crate) async fn expected_body(call: &Call<'_>) -> Option<StoredBody> {
 }
 
 /// Records a new witness, if it is one that can be relied on.
-fn remember(call: &Call<'_>, body: StoredBody) {
+fn remember(call: &Call<'_>, key: &Digest, body: StoredBody) {
     let witness = body.witness.and_then(|witness| call.client.settled(witness));
     if witness.is_some() {
-        ledger::note_witness(call.client.store(), &call.key, StoredBody { witness, ..body });
+        ledger::note_witness(call.client.store(), key, StoredBody { witness, ..body });
     }
 }
 
 /// The response, if its body is in the store and right; otherwise it is dropped from the record.
 pub(crate) async fn sound(call: &Call<'_>, chosen: Option<Variant>) -> Option<Variant> {
-    let variant = chosen?;
+    sound_under(call, &call.key, chosen?).await
+}
+
+/// The same of a response of the record under another key.
+pub(crate) async fn sound_under(
+    call: &Call<'_>,
+    key: &Digest,
+    variant: Variant,
+) -> Option<Variant> {
     let store = call.client.store();
     match verify::check(store, &variant.body).await {
         Soundness::Same => {}
         Soundness::Reread(witness) => {
-            remember(call, StoredBody { witness: Some(witness), ..variant.body });
+            remember(call, key, StoredBody { witness: Some(witness), ..variant.body });
         }
         Soundness::Lost => {
-            ledger::forget(store, &call.key, &variant.body.digest);
+            ledger::forget(store, key, &variant.body.digest);
             return None;
         }
     }
-    store.touch::<Record>(&call.key, call.client.now());
+    store.touch::<Record>(key, call.client.now());
     Some(variant)
 }

@@ -79,11 +79,13 @@ pub(crate) struct NetBody {
 pub(crate) struct Attempts {
     pub(crate) made: u32,
     left: u32,
+    /// Whether a status such as 503 is worth another try, because nobody else would make it.
+    pub(crate) for_statuses: bool,
 }
 
 impl Attempts {
-    pub(crate) fn new(retries: u32) -> Self {
-        Self { made: 0, left: retries }
+    pub(crate) fn new(retries: u32, for_statuses: bool) -> Self {
+        Self { made: 0, left: retries, for_statuses }
     }
 
     /// Progress was made: what failed before does not count any more.
@@ -213,7 +215,7 @@ impl Transport {
             attempts.made += 1;
             let result = self.send_once(&wire, &outgoing).await;
             let (asked, reason) = match &result {
-                Ok(answer) if is_worth_retrying(answer.status) => {
+                Ok(answer) if attempts.for_statuses && is_worth_retrying(answer.status) => {
                     let asked = retry_after(&answer.headers, self.clock.now());
                     (asked, format!("the server answered {}", answer.status))
                 }

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::header::{CACHE_STATUS, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, VIA};
+use http::header::{CACHE_STATUS, FORWARDED, HOST, HeaderName, VIA};
 use http::{HeaderMap, HeaderValue, Version};
-use rewarm_http::Reuse;
+use rewarm_http::CacheStatus;
 
 /// The name under which this proxy stands in `Via` and `Cache-Status`.
 pub(crate) const PSEUDONYM: &str = "rewarm";
@@ -40,16 +40,9 @@ pub(crate) fn passed(headers: &HeaderMap, name: &str) -> bool {
 }
 
 /// RFC 9211: how the cache treated a request.
-pub(crate) fn add_cache_status(headers: &mut HeaderMap, reuse: &Reuse) {
-    let parameters = match reuse {
-        Reuse::Fresh | Reuse::Stale => "hit",
-        Reuse::Revalidated => "fwd=stale; fwd-status=304",
-        Reuse::Downloaded => "fwd=uri-miss; stored",
-        Reuse::Resumed { .. } => "fwd=partial; stored",
-        Reuse::Followed => "fwd=uri-miss; collapsed",
-        Reuse::NotStored(_) => "fwd=bypass",
-    };
-    append(headers, CACHE_STATUS, &format!("{PSEUDONYM}; {parameters}"));
+pub(crate) fn add_cache_status(headers: &mut HeaderMap, status: &CacheStatus) {
+    let text = format!("{PSEUDONYM}; {status}");
+    append(headers, CACHE_STATUS, text.trim_end_matches("; "));
 }
 
 /// Says for whom a request is made (RFC 7239), also in the older form that many servers read.
@@ -68,11 +61,6 @@ pub(crate) fn add_forwarded(headers: &mut HeaderMap, client: IpAddr, host: Optio
         headers.insert(X_FORWARDED_HOST, value);
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-}
-
-/// Bytes that a message announces (RFC 9110 section 8.6).
-pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The host that a request names: that of its target, else its `Host`.

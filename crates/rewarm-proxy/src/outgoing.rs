@@ -11,9 +11,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use rewarm_http::{FetchError, Reuse};
+use rewarm_http::{ErrorKind, FetchError, Reuse, Url};
 
 use crate::config::{Served, Watch};
+use crate::link::Active;
 use crate::packages::Rewrite;
 
 /// A body under way.
@@ -26,7 +27,7 @@ struct Flow {
 }
 
 /// What a step brought, and what goes on if anything does.
-type Step = (Result<Option<Bytes>, FetchError>, Reuse, Option<Flow>);
+type Step = (Result<Option<Frame<Bytes>>, FetchError>, Reuse, Option<Flow>);
 
 /// Where the bytes come from.
 enum Source {
@@ -41,8 +42,23 @@ enum Source {
 /// The body of a response.
 pub(crate) struct Outgoing {
     source: Source,
-    served: Served,
-    watch: Watch,
+    account: Account,
+}
+
+/// What is told of a request when its response is over.
+pub(crate) struct Account {
+    pub(crate) served: Served,
+    pub(crate) watch: Watch,
+    /// The connection counts it as under way until then.
+    pub(crate) active: Active,
+    /// Whether the end of the connection is the only end that the response has.
+    pub(crate) ends_with_connection: bool,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.watch.tell(&self.served);
+    }
 }
 
 impl Flow {
@@ -50,12 +66,14 @@ impl Flow {
     async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         let mut changed = Vec::new();
         while let Some(rewrite) = &mut self.rewrite {
-            match self.body.next().await? {
-                Some(bytes) => rewrite.feed(&bytes, &mut changed),
-                None => {
-                    rewrite.finish(&mut changed);
-                    self.rewrite = None;
-                }
+            let bytes = self.body.next().await?;
+            let rewritten = match &bytes {
+                Some(bytes) => rewrite.feed(bytes, &mut changed),
+                None => rewrite.finish(&mut changed),
+            };
+            rewritten.map_err(|error| broken(rewrite.page(), error))?;
+            if bytes.is_none() {
+                self.rewrite = None;
             }
             if !changed.is_empty() {
                 return Ok(Some(changed.into()));
@@ -78,16 +96,27 @@ impl Flow {
                 }
             }
         }
+        let next = match next {
+            Ok(Some(bytes)) => Ok(Some(Frame::data(bytes))),
+            Ok(None) => Ok(self.body.trailers().map(Frame::trailers)),
+            Err(error) => Err(error),
+        };
         let reuse = self.body.reuse().clone();
         (next, reuse, goes_on.then_some(self))
     }
 }
 
+/// A body that cannot be changed on the way.
+fn broken(url: &Url, error: std::io::Error) -> FetchError {
+    let (kind, source) = (ErrorKind::Broken, Some(error.into()));
+    FetchError { url: url.clone(), attempts: 0, kind, source }
+}
+
 impl Outgoing {
     /// A text of our own.
-    pub(crate) fn text(text: String, served: Served, watch: Watch) -> Self {
+    pub(crate) fn text(text: String, account: Account) -> Self {
         let source = if text.is_empty() { Source::Done } else { Source::Text(text.into()) };
-        Self { source, served, watch }
+        Self { source, account }
     }
 
     /// What the cache or an origin answers, changed if it is to be; `length` is what the response
@@ -95,11 +124,10 @@ impl Outgoing {
     pub(crate) fn body(
         (body, rewrite): (rewarm_http::Body<'static>, Option<Rewrite>),
         length: Option<u64>,
-        served: Served,
-        watch: Watch,
+        account: Account,
     ) -> Self {
         let flow = Flow { body, rewrite, left: length };
-        Self { source: Source::Flow(Box::pin(flow.step())), served, watch }
+        Self { source: Source::Flow(Box::pin(flow.step())), account }
     }
 }
 
@@ -117,11 +145,11 @@ impl Body for Outgoing {
             Source::Text(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.source = Source::Done;
-                Ok(Some(bytes))
+                Ok(Some(Frame::data(bytes)))
             }
             Source::Flow(step) => {
                 let (next, reuse, flow) = ready!(step.as_mut().poll(context));
-                this.served.reuse = Some(reuse);
+                this.account.served.reuse = Some(reuse);
                 this.source = match flow {
                     Some(flow) => Source::Flow(Box::pin(flow.step())),
                     None => Source::Done,
@@ -129,18 +157,19 @@ impl Body for Outgoing {
                 next
             }
         };
-        let is_over = matches!(this.source, Source::Done);
         Poll::Ready(match next {
-            Ok(Some(bytes)) => {
-                this.served.bytes += bytes.len() as u64;
-                this.served.complete = is_over;
-                Some(Ok(Frame::data(bytes)))
+            Ok(frame) => {
+                let data = frame.as_ref().and_then(Frame::data_ref);
+                this.account.served.bytes += data.map_or(0, |bytes| bytes.len() as u64);
+                this.account.served.complete = matches!(this.source, Source::Done);
+                frame.map(Ok)
             }
-            Ok(None) => {
-                this.served.complete = true;
-                None
+            Err(error) => {
+                if this.account.ends_with_connection {
+                    this.account.active.abort();
+                }
+                Some(Err(error))
             }
-            Err(error) => Some(Err(error)),
         })
     }
 
@@ -154,11 +183,5 @@ impl Body for Outgoing {
             Source::Text(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Flow(_) => SizeHint::default(),
         }
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        self.watch.tell(&self.served);
     }
 }

@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,7 @@ pub struct Leftover<K> {
 pub struct PartialWriter {
     flight: Option<Flight>,
     head: Head,
-    data: File,
+    data: Arc<File>,
     hasher: crate::blob::Sha,
     size: u64,
 }
@@ -107,7 +108,7 @@ pub struct Uncommitted {
 pub struct PartialView<K> {
     /// What the data is of.
     pub head: K,
-    data: File,
+    data: Arc<File>,
 }
 
 impl Store {
@@ -124,7 +125,8 @@ impl Store {
     /// Looks at the download under `key`; `None` if there is none, or none that got as far as data.
     pub fn partial_view<K: Kind>(&self, key: &Digest) -> io::Result<Option<PartialView<K>>> {
         Ok(self.open_partial(key, HEAD)?.and_then(|(inner, data)| {
-            Some(PartialView { head: record::decode(key, &inner.payload)?, data })
+            let head = record::decode(key, &inner.payload)?;
+            Some(PartialView { head, data: Arc::new(data) })
         }))
     }
 
@@ -163,6 +165,11 @@ impl<K> PartialView<K> {
     /// with that of the blob they became.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.data.read_at(buffer, offset)
+    }
+
+    /// Stat data, to be compared with that of the blob it became.
+    pub fn witness(&self) -> io::Result<Witness> {
+        Ok(Witness::of_metadata(&self.data.metadata()?))
     }
 
     /// Whether the data still stands under `key`: it does not once it was published or given up.
@@ -211,6 +218,7 @@ impl Flight {
             payload: record::encode(&self.key, head)?,
         };
         let hasher = crate::blob::Sha(Hasher::raw());
+        let data = Arc::new(data);
         let writer = PartialWriter { flight: Some(self), head, data, hasher, size: 0 };
         writer.write_head()?;
         Ok(writer)
@@ -226,7 +234,7 @@ impl Flight {
         let Leftover { inner, data, .. } = leftover;
         data.set_len(inner.length)?;
         let head = Head { payload: record::encode(&self.key, head)?, ..inner };
-        let (size, hasher) = (head.length, crate::blob::Sha(hasher));
+        let (size, hasher, data) = (head.length, crate::blob::Sha(hasher), Arc::new(data));
         let kept = self.store.partial_path(&self.key, KEPT);
         let writer = PartialWriter { flight: Some(self), head, data, hasher, size };
         writer.write_head()?;
@@ -272,6 +280,16 @@ impl PartialWriter {
     /// Bytes taken so far.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Under which the download goes on; `None` once it was published or given up.
+    pub fn key(&self) -> Option<&Digest> {
+        self.flight.as_ref().map(|flight| &flight.key)
+    }
+
+    /// Looks on at this download, without a way through the file system.
+    pub fn view<K>(&self, head: K) -> PartialView<K> {
+        PartialView { head, data: Arc::clone(&self.data) }
     }
 
     /// The digest of the bytes taken so far.

@@ -112,6 +112,11 @@ impl Gate {
         }
     }
 
+    /// Whether somebody waits at the gate or went through.
+    pub fn is_reached(&self) -> bool {
+        lock(&self.0.0).waiting > 0
+    }
+
     fn pass(&self) {
         let mut state = lock(&self.0.0);
         state.waiting += 1;

@@ -13,7 +13,7 @@ use crate::ui::ColorChoice;
 #[derive(Debug, Parser)]
 #[command(name = "rewarm", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, \
-    3 network or disk, 70 a bug. `run` passes on the command's own.")]
+    3 network or disk, 70 a bug. `run` and `with` pass on the command's own.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Fetch(Fetch),
     /// Serve HTTP clients through the cache
     Proxy(Proxy),
+    /// Run a command whose downloads go through the cache
+    With(With),
     /// Look after the cache
     #[command(subcommand)]
     Cache(Cache),
@@ -197,6 +199,14 @@ pub(crate) struct Proxy {
     #[arg(long, value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct With {
+    /// The command and its arguments: pip, uv, npm, conda, curl, git…
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,17 +3,20 @@
 //! The answers are data: which stored response to use, which to ask the origin about, and why. The
 //! texts are for people (`--explain`); nothing depends on them.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
-use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::Role;
 use super::control::{CacheControl, MaxStale};
 use super::freshness::{Lifetime, current_age, lifetime};
-use super::preconditions::tags;
+use super::preconditions::{Outcome, evaluate, range_applies, tags};
+use super::range::{self, Selected};
 use crate::cache_status::Forwarded;
 use crate::record::{Record, Variant};
+use crate::resume::content_range;
 
 /// The part of a request that decisions depend on; the URL is in the key already.
 #[derive(Debug, Clone, Copy)]
@@ -128,14 +131,14 @@ pub fn decide(request: RequestHead<'_>, record: Option<&Record>, now: SystemTime
         }
         decision => decision,
     };
-    let Some(record) = record.filter(|record| !record.variants.is_empty()) else {
+    let Some(record) = record.filter(|record| record.variants.iter().any(|v| !v.is_part())) else {
         let why = "not in the cache".into();
         return refuse_or(Decision::Fetch { reason: Forwarded::UriMiss, why });
     };
     let Some(index) = select(record, request.headers) else {
         let names = differing(record, request.headers);
         let why = format!("the stored responses are for other values of {names}");
-        let variants = with_validator(record, (0..record.variants.len()).collect());
+        let variants = with_validator(record, wholes(record).map(|(index, _)| index).collect());
         let reason = Forwarded::VaryMiss;
         let ask = if variants.is_empty() || request.method != Method::GET {
             Decision::Fetch { reason, why }
@@ -157,7 +160,7 @@ fn decide_selected(
 ) -> Decision {
     let stored = Assessed::new(request.role, &record.variants[index], now);
     let validate = |reason: Forwarded, why: String| {
-        let rest = (0..record.variants.len()).filter(|&other| other != index);
+        let rest = wholes(record).map(|(other, _)| other).filter(|&other| other != index);
         let variants = std::iter::once(index).chain(rest).collect();
         let variants = with_validator(record, variants);
         match variants.first() {
@@ -232,8 +235,64 @@ pub fn time_to_live(role: Role, variant: &Variant, now: SystemTime) -> i64 {
 
 /// The stored response for these request fields; of several the most recent (section 4.1).
 pub fn select(record: &Record, request: &HeaderMap) -> Option<usize> {
-    let matching = record.variants.iter().enumerate().filter(|(_, v)| v.matches(request));
+    let matching = wholes(record).filter(|(_, variant)| variant.matches(request));
     matching.max_by_key(|(_, variant)| variant.response_time).map(|(index, _)| index)
+}
+
+/// The stored responses that are no parts.
+fn wholes(record: &Record) -> impl Iterator<Item = (usize, &Variant)> {
+    record.variants.iter().enumerate().filter(|(_, variant)| !variant.is_part())
+}
+
+/// A stored part that answers a request for a part (RFC 9111 section 3.4), while it is fresh: its
+/// index, and which of its bytes. `terms` are the client's own conditions and its `Range`.
+///
+/// The answer to the very same `Range` is used as it came. Of another part only bytes that it says to
+/// hold are used, and only if it has as many as it says.
+pub fn decide_part(
+    request: RequestHead<'_>,
+    terms: &HeaderMap,
+    record: &Record,
+    now: SystemTime,
+) -> Option<(usize, Cut)> {
+    let (spec, range) = (range::wanted(terms)?, terms.get(RANGE)?);
+    let control = CacheControl::of_request(request.headers);
+    let usable = record.variants.iter().enumerate().filter(|(index, part)| {
+        let decision = || decide_selected(request, &control, record, *index, now);
+        let is_fresh = |d| matches!(d, Decision::Serve { ground: Ground::Fresh, .. });
+        part.is_part_for(request.headers)
+            && range_applies(terms, &part.headers())
+            && evaluate(terms, &part.headers()) == Outcome::Proceed
+            && is_fresh(decision())
+    });
+    let cut = |part: &Variant| match part.answers_range(range) {
+        true => Some(Cut { bytes: 0..part.body.size, range: None }),
+        false => cut_out(part, spec),
+    };
+    let newest = usable.filter_map(|(index, part)| Some((index, part, cut(part)?)));
+    let chosen = newest.max_by_key(|(_, part, _)| part.response_time);
+    chosen.map(|(index, _, cut)| (index, cut))
+}
+
+/// Bytes of a stored part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Which, counted from its first.
+    pub bytes: Range<u64>,
+    /// The `Content-Range` to send, where it is not the stored one.
+    pub range: Option<String>,
+}
+
+/// The bytes of a part that a range asks for, if it has them all.
+fn cut_out(part: &Variant, spec: range::Spec) -> Option<Cut> {
+    let (first, last, total) = content_range(&part.headers())?;
+    let total = total.filter(|&total| last < total && part.body.size == last - first + 1)?;
+    let Selected::Part(wanted) = spec.select(total) else { return None };
+    let has = first <= wanted.start && wanted.end <= last + 1;
+    has.then(|| Cut {
+        bytes: wanted.start - first..wanted.end - first,
+        range: Some(format!("bytes {}-{}/{total}", wanted.start, wanted.end - 1)),
+    })
 }
 
 /// The stored response to use when the origin cannot be asked at all, however stale it is. The
@@ -386,7 +445,7 @@ fn with_validator(record: &Record, candidates: Vec<usize>) -> Vec<usize> {
 /// Names of the request fields in which the request differs from all stored responses.
 fn differing(record: &Record, request: &HeaderMap) -> String {
     let mut names: Vec<String> = Vec::new();
-    for variant in &record.variants {
+    for (_, variant) in wholes(record) {
         let all: Vec<_> = variant.vary.iter().map(|(name, _)| name.clone()).collect();
         let here = crate::record::vary_of(all, request);
         names.extend(

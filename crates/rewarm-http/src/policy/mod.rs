@@ -1,7 +1,8 @@
 //! What RFC 9111 says about a cache, private or shared, as pure functions.
 //!
 //! `control` parses directives, `freshness` computes ages and lifetimes, `decide` answers what to do
-//! with a request, `storing` what to do with a response; `targeted` reads `CDN-Cache-Control`; `preconditions`,
+//! with a request, `storing` what to do with a response; `targeted` reads
+//! `CDN-Cache-Control`, `vary` compares request fields; `preconditions`,
 //! `range` and `shape` answer a client's own conditions and ranges from a response that may be used. Nothing here reads a clock, a
 //! file or the network: time comes in as `now`, stored responses as a
 //! [`Record`](crate::record::Record). `docs/http-semantics.md` lists every decision with its section.
@@ -14,6 +15,7 @@ pub mod range;
 pub mod shape;
 pub mod storing;
 pub mod targeted;
+pub mod vary;
 
 /// Whom a cache serves (RFC 9111 section 1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

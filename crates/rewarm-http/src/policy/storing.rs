@@ -4,8 +4,8 @@
 use std::time::SystemTime;
 
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES,
-    HeaderName, LOCATION, WARNING,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, ETAG, EXPIRES,
+    HeaderName, LAST_MODIFIED, LOCATION, WARNING,
 };
 use http::{HeaderMap, Method, StatusCode};
 
@@ -17,7 +17,7 @@ use crate::record::{Variant, has_credentials, to_fields, vary_names};
 use crate::url::Url;
 
 /// Fields that are about one connection (RFC 9110 section 7.6.1, RFC 9111 section 3.1).
-const HOP_BY_HOP: [&str; 10] = [
+const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -25,7 +25,6 @@ const HOP_BY_HOP: [&str; 10] = [
     "proxy-authorization",
     "proxy-connection",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
 ];
@@ -206,6 +205,52 @@ pub fn merge_not_modified(
     variant.fields = to_fields(&headers);
     variant.request_time = request_time;
     variant.response_time = response_time;
+}
+
+/// Whether the answer to a POST is what a GET of its target would be answered with (RFC 9110 section
+/// 9.3.3): it says so by its `Content-Location`, and says for how long.
+pub fn answers_a_get(
+    request: RequestHead<'_>,
+    target: &Url,
+    status: StatusCode,
+    response: &HeaderMap,
+) -> bool {
+    let control = CacheControl::of_response(request.role, response);
+    let explicit = control.max_age.is_some() || response.contains_key(EXPIRES) && !control.targeted;
+    let location = response.get(CONTENT_LOCATION).and_then(|value| value.to_str().ok());
+    let same = location.and_then(|text| target.join(text).ok()).is_some_and(|url| url == *target);
+    request.method == Method::POST && status == StatusCode::OK && explicit && same
+}
+
+/// What the answer to a HEAD says of a stored response to GET (section 4.3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is still right: a validator is the same, and nothing differs.
+    Same,
+    /// It is not what a GET would bring now.
+    Changed,
+    /// Nothing.
+    Nothing,
+}
+
+/// Compares the answer to a HEAD with a stored response that the same request selects.
+///
+/// Without any validator nothing shows that the body is still the same: then the stored response is
+/// neither renewed nor dropped, unless the length differs.
+pub fn heard(stored: &Variant, status: StatusCode, head: &HeaderMap) -> Heard {
+    if status != StatusCode::OK || stored.status() != StatusCode::OK {
+        return Heard::Nothing;
+    }
+    let fields = stored.headers();
+    let compared = |name: HeaderName| head.get(&name).map(|value| fields.get(&name) == Some(value));
+    let length = head.get(CONTENT_LENGTH).map(|value| {
+        value.to_str().ok().and_then(|text| text.parse().ok()) == Some(stored.body.size)
+    });
+    let validators = [compared(ETAG), compared(LAST_MODIFIED)];
+    if validators.contains(&Some(false)) || length == Some(false) {
+        return Heard::Changed;
+    }
+    if validators.contains(&Some(true)) { Heard::Same } else { Heard::Nothing }
 }
 
 /// The URLs whose stored responses are worthless after this exchange (section 4.4): of an unsafe

@@ -12,6 +12,7 @@ use rewarm_http::{
     Url,
 };
 use rewarm_store::{Digest, Store};
+use rewarm_testkit::server::Reply;
 
 /// A cache and the means to use it.
 pub(crate) struct Cache {
@@ -49,7 +50,7 @@ pub(crate) fn config(dir: &Path) -> ClientConfig {
     ClientConfig {
         retries: 2,
         retry_delay: Duration::from_millis(1),
-        patience: Duration::from_secs(5),
+        patience: Duration::from_secs(60),
         proxies: Proxies::None,
         ..ClientConfig::new(dir.to_owned())
     }
@@ -199,4 +200,16 @@ impl Cache {
             Answered { status, headers, bytes, cache_status }
         })
     }
+}
+
+/// Field lines that a handler can own.
+pub(crate) type Lines = Vec<(String, String)>;
+
+pub(crate) fn lines(lines: &[(&str, &str)]) -> Lines {
+    lines.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// A reply with these fields.
+pub(crate) fn with_lines(reply: Reply, lines: &Lines) -> Reply {
+    lines.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
 }

@@ -170,7 +170,7 @@ fn rfc9110_14_a_range_that_misses_is_passed_on_as_it_is() {
     let cache = Cache::new();
     let part = cache.ask("GET", &server.url("/a"), &["range: bytes=1-2", "if-range: \"1\""]);
     assert_eq!((part.status, part.text()), (206, "12"));
-    assert_eq!(part.cache_status, "fwd=uri-miss; fwd-status=206");
+    assert_eq!(part.cache_status, "fwd=uri-miss; fwd-status=206; stored");
     assert_eq!(server.seen()[0].header("if-range"), Some("\"1\""));
     let whole = cache.ask("GET", &server.url("/a"), &[]);
     assert_eq!((whole.status, whole.text()), (200, "0123456789"));
@@ -201,4 +201,80 @@ fn rfc9211_2_cache_status_tells_hits_and_misses() {
     assert_eq!(status("GET", &["cache-control: no-cache"]), "fwd=request; fwd-status=304; ttl=60");
     assert_eq!(status("POST", &[]), "fwd=method; fwd-status=200");
     assert_eq!(status("GET", &["cache-control: only-if-cached"]), "");
+}
+
+/// Asks for one part, then for another; whether that came from the cache, and what it was.
+fn after_part(first: &str, fields: &[&str], next: &str) -> (bool, u16, String) {
+    let server = origin();
+    let cache = Cache::new();
+    assert_eq!(cache.ask("GET", &server.url("/a"), &[first]).status, 206);
+    let fields = [&[next][..], fields].concat();
+    let answer = cache.ask("GET", &server.url("/a"), &fields);
+    if let (206, Some(length)) = (answer.status, answer.field("content-length")) {
+        assert_eq!(length, answer.bytes.len().to_string());
+    }
+    (answer.is_hit(), answer.status, answer.text().to_owned())
+}
+
+#[test]
+fn rfc9111_3_4_a_stored_part_answers_for_the_bytes_it_holds() {
+    let hit = |text: &str| (true, 206, text.to_owned());
+    assert_eq!(after_part("range: bytes=5-", &[], "range: bytes=5-"), hit("56789"));
+    assert_eq!(after_part("range: bytes=5-", &[], "range: bytes=6-8"), hit("678"));
+    assert_eq!(after_part("range: bytes=5-", &[], "range: bytes=6-"), hit("6789"));
+    assert_eq!(after_part("range: bytes=5-", &[], "range: bytes=-1"), hit("9"));
+    assert_eq!(after_part("range: bytes=2-6", &[], "range: bytes=2-6"), hit("23456"));
+    let miss = |text: &str| (false, 206, text.to_owned());
+    assert_eq!(after_part("range: bytes=5-", &[], "range: bytes=4-8"), miss("45678"));
+    assert_eq!(after_part("range: bytes=2-6", &[], "range: bytes=5-7"), miss("567"));
+    assert_eq!(after_part("range: bytes=2-6", &[], "range: bytes=8-"), miss("89"));
+    let tag = "if-range: \"1\"";
+    assert_eq!(after_part("range: bytes=2-6", &[tag], "range: bytes=3-4"), hit("34"));
+}
+
+#[test]
+fn rfc9111_3_3_a_stored_part_never_answers_for_the_whole() {
+    let server = origin();
+    let cache = Cache::new();
+    cache.ask("GET", &server.url("/a"), &["range: bytes=0-4"]);
+    for expected in ["fwd=uri-miss; fwd-status=200; stored", "hit; ttl=60"] {
+        let whole = cache.ask("GET", &server.url("/a"), &[]);
+        assert_eq!((whole.status, whole.text()), (200, "0123456789"));
+        assert_eq!(whole.cache_status, expected);
+    }
+    assert_eq!(cache.ask("HEAD", &server.url("/a"), &[]).status, 200);
+    assert_eq!(server.seen()[1].header("if-none-match"), None);
+    // Now the whole is there.
+    assert!(cache.ask("GET", &server.url("/a"), &["range: bytes=7-9"]).is_hit());
+}
+
+#[test]
+fn rfc9111_3_4_a_stale_or_wrong_part_is_not_used() {
+    let server = origin();
+    let cache = Cache::new();
+    let ask = |fields: &[&str]| cache.ask("GET", &server.url("/a"), fields).is_hit();
+    ask(&["range: bytes=0-4"]);
+    assert!(!ask(&["range: bytes=0-4", "if-range: \"0\""]));
+    assert!(!ask(&["range: bytes=0-4", "cache-control: no-cache"]));
+    ask(&["range: bytes=5-6"]);
+    pass(61);
+    assert!(!ask(&["range: bytes=5-6"]));
+    assert!(ask(&["range: bytes=5-6"]));
+    cache.ask("POST", &server.url("/a"), &[]);
+    assert!(!ask(&["range: bytes=5-6"]));
+}
+
+#[test]
+fn rfc9110_14_4_a_part_that_is_shorter_than_it_says_answers_nothing_but_the_same_range() {
+    let server = Server::start(|_| {
+        let reply = Reply::status(206, "01234").header("content-range", "bytes 4-9/10");
+        reply.header("cache-control", "max-age=60")
+    });
+    let cache = Cache::new();
+    let ask = |fields: &[&str]| cache.ask("GET", &server.url("/a"), fields);
+    ask(&["range: bytes=-5"]);
+    let again = ask(&["range: bytes=-5"]);
+    assert_eq!((again.text(), again.is_hit()), ("01234", true));
+    assert_eq!(again.field("content-range"), Some("bytes 4-9/10"));
+    assert!(!ask(&["range: bytes=6-8"]).is_hit());
 }

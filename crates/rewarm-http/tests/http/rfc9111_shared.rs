@@ -2,24 +2,24 @@
 
 use rewarm_testkit::server::{Reply, Seen, Server};
 
-use crate::common::{Cache, pass};
+use crate::common::{Cache, lines, pass, with_lines};
 
 fn shared() -> Cache {
     Cache::with(|config| config.shared = true)
 }
 
 /// An origin that answers with these fields and says who asked.
-fn origin(lines: &'static [(&'static str, &'static str)]) -> Server {
+fn origin(fields: &[(&str, &str)]) -> Server {
+    let fields = lines(fields);
     Server::start(move |seen: &Seen| {
         let who = seen.header("authorization").or(seen.header("cookie")).unwrap_or("nobody");
-        let reply = Reply::ok(who);
-        lines.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
+        with_lines(Reply::ok(who), &fields)
     })
 }
 
 /// Whether the second of two requests after `seconds` is a hit.
-fn reused(cache: &Cache, lines: &'static [(&'static str, &'static str)], seconds: u64) -> bool {
-    let server = origin(lines);
+fn reused(cache: &Cache, fields: &[(&str, &str)], seconds: u64) -> bool {
+    let server = origin(fields);
     cache.ask("GET", &server.url("/a"), &[]);
     pass(seconds);
     cache.ask("GET", &server.url("/a"), &[]).is_hit()
@@ -27,23 +27,23 @@ fn reused(cache: &Cache, lines: &'static [(&'static str, &'static str)], seconds
 
 #[test]
 fn rfc9111_5_2_2_10_s_maxage_counts_only_when_shared() {
-    let lines = &[("cache-control", "s-maxage=60, max-age=10")];
-    assert!(reused(&shared(), lines, 50));
-    assert!(!reused(&Cache::new(), lines, 50));
+    let fields = &[("cache-control", "s-maxage=60, max-age=10")];
+    assert!(reused(&shared(), fields, 50));
+    assert!(!reused(&Cache::new(), fields, 50));
 }
 
 #[test]
 fn rfc9111_5_2_2_7_private_responses_are_not_stored_when_shared() {
-    let lines = &[("cache-control", "private, max-age=60")];
-    assert!(!reused(&shared(), lines, 0));
-    assert!(reused(&Cache::new(), lines, 0));
+    let fields = &[("cache-control", "private, max-age=60")];
+    assert!(!reused(&shared(), fields, 0));
+    assert!(reused(&Cache::new(), fields, 0));
 }
 
 #[test]
 fn rfc9111_5_2_2_7_fields_named_by_private_are_not_stored_when_shared() {
-    let lines =
+    let fields =
         &[("cache-control", "private=\"x-a, X-B\", max-age=60"), ("x-a", "1"), ("x-c", "2")];
-    let server = origin(lines);
+    let server = origin(fields);
     for (cache, kept) in [(shared(), None), (Cache::new(), Some("1"))] {
         cache.ask("GET", &server.url("/a"), &[]);
         let hit = cache.ask("GET", &server.url("/a"), &[]);

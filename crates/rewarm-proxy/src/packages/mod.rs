@@ -6,6 +6,7 @@
 //!
 //! Digests that stand beside links are left in place; clients check them.
 
+mod clients;
 mod html;
 mod json;
 mod links;
@@ -15,7 +16,9 @@ mod rewrite;
 mod route;
 mod upstreams;
 mod validators;
+mod zst;
 
+pub use clients::{ClientSettings, Configured, client_settings};
 pub use links::Secret;
 pub use page::{Page, PageError};
 pub use rewrite::Rewrite;

@@ -3,11 +3,15 @@
 //! A [`Rewrite`] is fed chunk by chunk and gives what is to be sent on: pure, with bounded memory,
 //! and never failing on any bytes but those of a broken compression.
 
+use std::fmt;
+use std::io;
+
 use rewarm_http::Url;
 
 use super::html::HtmlRewriter;
 use super::json::{JsonRewriter, Place, Step};
 use super::links::Links;
+use super::zst::ZstRewriter;
 
 /// `files[].url` of a simple index page (PEP 691).
 pub(super) const INDEX_LINKS: &[Place] =
@@ -31,10 +35,20 @@ pub struct Rewrite {
     format: Format,
 }
 
-#[derive(Debug)]
 enum Format {
     Html(Box<HtmlRewriter>),
     Json(Box<JsonRewriter>),
+    Zst(Box<ZstRewriter>),
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Html(_) => "Html",
+            Self::Json(_) => "Json",
+            Self::Zst(_) => "Zst",
+        })
+    }
 }
 
 impl Rewrite {
@@ -46,8 +60,19 @@ impl Rewrite {
         Self { links, page, format: Format::Json(Box::new(JsonRewriter::new(places))) }
     }
 
-    /// Takes the next bytes of the body and appends what is to be sent.
-    pub fn feed(&mut self, input: &[u8], output: &mut Vec<u8>) {
+    /// Repodata that came packed.
+    pub(super) fn zst(links: Links, page: Url, places: &'static [Place]) -> io::Result<Self> {
+        Ok(Self { links, page, format: Format::Zst(Box::new(ZstRewriter::new(places)?)) })
+    }
+
+    /// The URL of the page.
+    pub fn page(&self) -> &Url {
+        &self.page
+    }
+
+    /// Takes the next bytes of the body and appends what is to be sent. After an error the body can
+    /// only be cut.
+    pub fn feed(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
         let (links, page) = (&self.links, &self.page);
         match &mut self.format {
             Format::Html(html) => html.feed(input, output, &mut |base, reference| {
@@ -58,15 +83,21 @@ impl Rewrite {
                 }
             }),
             Format::Json(json) => json.feed(input, output, &mut |text| map(links, page, text)),
+            Format::Zst(zst) => {
+                return zst.feed(input, output, &mut |text| map(links, page, text));
+            }
         }
+        Ok(())
     }
 
     /// Appends what is left at the end of the body.
-    pub fn finish(&mut self, output: &mut Vec<u8>) {
+    pub fn finish(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
         match &mut self.format {
             Format::Html(html) => html.finish(output),
             Format::Json(json) => json.finish(output),
+            Format::Zst(zst) => return zst.finish(output),
         }
+        Ok(())
     }
 }
 

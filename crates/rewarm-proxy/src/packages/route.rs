@@ -125,7 +125,9 @@ impl Packages {
     fn page(&self, kind: PageKind, upstream: &Upstream, rest: &str, root: &str) -> Page {
         let form = match kind {
             PageKind::Index => Form::Relative { depth: rest.matches('/').count() },
-            PageKind::Repodata | PageKind::Packument => Form::Absolute { root: root.to_owned() },
+            PageKind::Repodata | PageKind::PackedRepodata | PageKind::Packument => {
+                Form::Absolute { root: root.to_owned() }
+            }
         };
         let links = Links { upstream: upstream.clone(), secret: self.secret.clone(), form };
         Page::new(kind, links)
@@ -135,13 +137,14 @@ impl Packages {
 /// Whether an answer holds links, going by its path below the base.
 fn kind_of(upstream: &Upstream, path: &str) -> Result<Option<PageKind>, Refusal> {
     let name = path::file_name(path);
+    if upstream.keeps_links() {
+        return Ok(None);
+    }
     match upstream.kind() {
         Kind::Index => Ok((!path::is_distribution(name)).then_some(PageKind::Index)),
         Kind::Npm => {
             let is_packument = !path.starts_with("-/") && !path.contains("/-/");
-            // npm itself puts the configured registry in the place of the public one.
-            let is_public = upstream.base().host_str() == Some("registry.npmjs.org");
-            Ok((is_packument && !is_public).then_some(PageKind::Packument))
+            Ok(is_packument.then_some(PageKind::Packument))
         }
         Kind::Conda if !name.contains("repodata") => match name.ends_with(".jlap") {
             true => Err(Refusal::NotFound),
@@ -149,6 +152,7 @@ fn kind_of(upstream: &Upstream, path: &str) -> Result<Option<PageKind>, Refusal>
         },
         // Clients go on to plain JSON when another form of it is not there.
         Kind::Conda if name.ends_with(".json") => Ok(Some(PageKind::Repodata)),
+        Kind::Conda if name.ends_with(".json.zst") => Ok(Some(PageKind::PackedRepodata)),
         Kind::Conda => Err(Refusal::NotFound),
     }
 }

@@ -34,6 +34,7 @@ pub struct Upstream {
     name: String,
     kind: Kind,
     base: url::Url,
+    keeps_links: bool,
 }
 
 /// An upstream that cannot be used. What may be secret in a URL is not shown.
@@ -83,7 +84,7 @@ impl Upstream {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        Ok(Self { name: owned(), kind, base })
+        Ok(Self { name: owned(), kind, base, keeps_links: false })
     }
 
     /// The first segment of its paths.
@@ -99,6 +100,24 @@ impl Upstream {
     /// Its URL, which shows no secrets when printed. Ends with a slash.
     pub fn url(&self) -> Url {
         Url::parse(self.base.as_str()).expect("it was checked when the upstream was made")
+    }
+
+    /// The same, with links left as they are: for clients that put the proxy in their place themselves.
+    #[must_use]
+    pub fn keeping_links(mut self) -> Self {
+        self.keeps_links = true;
+        self
+    }
+
+    /// Whether links are left as they are. Those of the public npm registry are: npm itself puts the
+    /// configured registry in its place, and the registry's name into lock files.
+    pub fn keeps_links(&self) -> bool {
+        self.keeps_links || self.is_public_registry()
+    }
+
+    /// Whether npm takes this registry for any that is configured.
+    pub(super) fn is_public_registry(&self) -> bool {
+        self.kind == Kind::Npm && self.base.host_str() == Some("registry.npmjs.org")
     }
 
     /// The base, credentials included.

@@ -61,8 +61,8 @@ fn rewritten(page: &Page, url: &str, content_type: &str, body: &str) -> String {
     let Some(mut rewrite) = rewrite else { return body.to_owned() };
     let mut output = Vec::new();
     for chunk in body.as_bytes().chunks(7) {
-        rewrite.feed(chunk, &mut output);
+        rewrite.feed(chunk, &mut output).expect("nothing is packed");
     }
-    rewrite.finish(&mut output);
+    rewrite.finish(&mut output).expect("nothing is packed");
     String::from_utf8(output).expect("text")
 }

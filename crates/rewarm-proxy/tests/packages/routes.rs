@@ -132,7 +132,12 @@ fn files_below_the_base_and_public_packuments_are_no_pages() {
     {
         assert!(route(target).expect("a route").page.is_none(), "{target}");
     }
-    for target in ["/pypi/simple/foo/", "/mirror/foo", "/channels/c/noarch/current_repodata.json"] {
+    for target in [
+        "/pypi/simple/foo/",
+        "/mirror/foo",
+        "/channels/c/noarch/current_repodata.json",
+        "/channels/c/noarch/repodata.json.zst",
+    ] {
         assert!(route(target).expect("a route").page.is_some(), "{target}");
     }
 }

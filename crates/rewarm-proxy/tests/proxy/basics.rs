@@ -123,20 +123,3 @@ fn an_origin_that_is_not_there_is_a_bad_gateway_without_secrets() {
     assert!(text.contains("cannot connect") && text.contains("127.0.0.1"), "{text}");
     assert!(!text.contains("hunter"), "{text}");
 }
-
-#[test]
-fn stopping_finishes_what_is_under_way() {
-    let gate = rewarm_testkit::server::Gate::closed();
-    let held = gate.clone();
-    let origin = Server::start(move |_| Reply::generated(200_000).gate_after(1_000, &held));
-    let mut proxy = before(&origin);
-    let mut connection = proxy.connect();
-    connection.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    gate.wait_reached();
-    proxy.stop();
-    gate.open();
-    let answer = connection.answer("GET");
-    assert!(answer.whole && answer.body.len() == 200_000, "{} bytes", answer.body.len());
-    assert!(connection.is_closed());
-    proxy.join();
-}

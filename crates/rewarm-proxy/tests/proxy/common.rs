@@ -46,6 +46,7 @@ pub(crate) fn start(mode: Mode, limits: Limits) -> Running {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         client: Client::new(store, config, Clock::new(now)),
         limits,
+        token: None,
         watch: Watch::new(move |served| drop(told.send(served.clone()))),
     };
     let proxy = Proxy::bind(config, mode).expect("a free port can be had");

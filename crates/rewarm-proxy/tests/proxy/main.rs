@@ -1,4 +1,8 @@
 //! The proxy as its clients see it: bytes in over a socket, bytes out.
 
 mod basics;
+mod bodies;
 mod common;
+mod framing;
+mod limits;
+mod packages;

@@ -23,13 +23,14 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
     };
     let upstreams = match &mode {
         Mode::Packages(packages) => packages.upstreams().clone(),
-        Mode::Upstream(_) => Upstreams::none(),
+        Mode::Upstream(_) | Mode::Forward(_) => Upstreams::none(),
     };
     let (watch, mut log) = watch();
     let config = ProxyConfig {
         listen: args.listen,
         client: context.client()?.clone(),
         limits: Limits { connections: args.max_connections.into(), ..Limits::default() },
+        token: None,
         watch,
     };
     let proxy = Proxy::bind(config, mode).map_err(failure)?;
@@ -96,7 +97,7 @@ fn announce(context: &Context<'_>, proxy: &Proxy, upstreams: &Upstreams) -> Outc
     print(format!("{line}\n").as_bytes())
 }
 
-fn failure(error: ProxyError) -> Failure {
+pub(super) fn failure(error: ProxyError) -> Failure {
     let taken = |error: &(dyn Error + 'static)| {
         let error = error.downcast_ref::<io::Error>();
         error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)

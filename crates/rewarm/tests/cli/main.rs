@@ -12,5 +12,6 @@ mod history;
 mod import;
 mod install;
 mod misuse;
+mod packages;
 mod run;
 mod support;

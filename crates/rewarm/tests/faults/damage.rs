@@ -6,11 +6,9 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rewarm_testkit::server::Reply;
-
 use crate::harness::{
-    Act, Case, Draw, Handler, Scene, Tally, Way, block_on, fetched, files_below, other_body,
-    rounds, run, sound,
+    Act, Case, Draw, Handler, Scene, Tally, Way, block_on, fetched, files_below, rounds, run,
+    sound, validated,
 };
 
 /// What is damaged.
@@ -141,12 +139,9 @@ fn harm(root: &Path, path: &Path, harm: Harm, other: &Path) {
 }
 
 fn origin(stand: Stand) -> Handler {
-    Arc::new(move |seen| match (&*seen.path, stand) {
-        ("/other", _) => Reply::ok(other_body()).header("etag", "\"o\""),
-        (_, Stand::Stale) => Reply::generated(crate::harness::SIZE)
-            .header("etag", "\"1\"")
-            .header("cache-control", "no-cache"),
-        _ => sound(),
+    Arc::new(move |_| match stand {
+        Stand::Stale => validated(),
+        Stand::Fresh | Stand::ByDigest => sound(),
     })
 }
 

@@ -24,7 +24,7 @@ use rewarm_testkit::server::{Reply, Seen, Server};
 
 /// A certificate to trust instead of the system's, whose many cost each new client some 60 ms. No
 /// origin here speaks TLS.
-const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/ca.pem");
+pub(crate) const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/ca.pem");
 
 /// What an origin answers.
 pub(crate) type Handler = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
@@ -105,6 +105,14 @@ impl Tally {
         }
     }
 
+    /// Runs one case; a panic is noted as its failure.
+    pub(crate) fn attempt(&mut self, name: &str, case: impl FnOnce() -> Outcome) {
+        match catch_unwind(AssertUnwindSafe(case)) {
+            Ok(outcome) => self.add(&outcome),
+            Err(_) => self.failures.push(name.to_owned()),
+        }
+    }
+
     /// Says how many there were; a class without cases is a mistake.
     #[track_caller]
     pub(crate) fn report(&self, class: &str) {
@@ -134,6 +142,11 @@ pub(crate) const SIZE: u64 = 150_000;
 /// The answer of a sound origin: a cacheable body with a strong validator.
 pub(crate) fn sound() -> Reply {
     Reply::generated(SIZE).header("etag", "\"1\"").header("cache-control", "max-age=600")
+}
+
+/// The same, to be validated each time.
+pub(crate) fn validated() -> Reply {
+    Reply::generated(SIZE).header("etag", "\"1\"").header("cache-control", "no-cache")
 }
 
 /// The body of the file beside that of the scene.
@@ -183,12 +196,12 @@ impl Scene {
     pub(crate) fn new(name: &str, good: Handler, faulty: Handler) -> Self {
         let is_faulty = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_faulty);
-        let server =
-            Server::start(
-                move |seen| {
-                    if flag.load(Ordering::SeqCst) { faulty(seen) } else { good(seen) }
-                },
-            );
+        let server = Server::start(move |seen| {
+            if seen.path == "/other" {
+                return Reply::ok(other_body()).header("etag", "\"other\"");
+            }
+            if flag.load(Ordering::SeqCst) { faulty(seen) } else { good(seen) }
+        });
         let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_rewarm"));
         fs::create_dir(sandbox.home().join("tmp")).expect("a new directory");
         let body = rewarm_testkit::server::Content::Generated(SIZE).to_vec();
@@ -340,7 +353,7 @@ pub(crate) async fn fetched(
 
 /// Runs a case to its end. One that fails does not keep the others from being run.
 pub(crate) fn run(case: &Case, tally: &mut Tally) {
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    tally.attempt(&case.name, || {
         let scene = Scene::new(&case.name, Arc::clone(&case.good), Arc::clone(&case.faulty));
         (case.prepare)(&scene);
         scene.set_faulty(true);
@@ -349,21 +362,22 @@ pub(crate) fn run(case: &Case, tally: &mut Tally) {
         scene.set_faulty(false);
         recover(&scene, case);
         outcome
-    }));
-    match result {
-        Ok(outcome) => tally.add(&outcome),
-        Err(_) => tally.failures.push(case.name.clone()),
-    }
+    });
 }
 
-/// What must hold once the fault is over.
-pub(crate) fn recover(scene: &Scene, case: &Case) {
-    let patient = Case { patience: Duration::from_secs(20), ..after(case) };
-    let again = scene.ask(&patient);
+/// What must hold once the fault is over, of a body that may not be stored, too.
+pub(crate) fn recover_unstored(scene: &Scene, case: &Case) {
+    let again = scene.ask(&after(case));
     again.unwrap_or_else(|error| panic!("{}: after the fault: {error}", case.name));
     scene.ask_other();
     sweep(scene);
     assert_no_litter(scene);
+}
+
+/// What must hold once the fault is over.
+pub(crate) fn recover(scene: &Scene, case: &Case) {
+    recover_unstored(scene, case);
+    let patient = after(case);
     let again = scene.ask(&patient);
     again.unwrap_or_else(|error| panic!("{}: after the sweep: {error}", case.name));
     let before = scene.server.seen().len();

@@ -5,5 +5,7 @@
 //! `REWARM_TORTURE_ROUNDS` adds seeds to those that are drawn.
 
 mod damage;
+#[cfg(target_os = "linux")]
+mod disk;
 mod harness;
 mod origin;
