@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod conformance;
 mod fuzz;
 mod measure;
 mod setup;
@@ -22,6 +23,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   test            format, lint, and run every test
   setup           only install what the tests need
   bench [NAME]    measure rewarm beside the alternatives (fetch, run, check, install)
+  conformance     the public HTTP cache checks against `rewarm proxy` (needs npm; --shared)
   torture [NAME]  the tests, or those named, with many rounds (REWARM_TORTURE_ROUNDS, default 2000)
   fuzz [TARGET [INPUT]] [--seconds N]
                   feed the parsers of foreign bytes (60 s for each target), or one with one input
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             setup::shells()
         }
         ["bench", ref names @ ..] => bench::run(names),
+        ["conformance", ref args @ ..] => conformance::main(args),
         ["torture", ref names @ ..] => steps::torture(names),
         ["fuzz", ref words @ ..] => fuzz::main(words),
         _ => {

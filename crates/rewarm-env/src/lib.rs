@@ -71,4 +71,4 @@ pub use present::{Installed, InstalledFrom, scan};
 pub use project::{LOCK_FILES, Project, ProjectMetadata, project_root};
 pub use state::{Outdated, PackageState, STATE_FILE};
 pub use venv::{Condition, VenvError, inspect};
-pub use wheel::{UnpackError, unpack};
+pub use wheel::{UnpackError, adopt_unpacked, unpack};

@@ -3,7 +3,7 @@
 //!
 //! The client's own conditions and ranges are answered here, from the response that was found usable.
 
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::body::{Body, Response, State};
@@ -31,11 +31,7 @@ pub(crate) struct Told {
 /// An answer with a response from the store, as the client's terms ask for it. Its `Age` is set
 /// (RFC 9111 section 5.1).
 pub(crate) fn stored(call: Call<'_>, variant: Variant, told: Told) -> Response<'_> {
-    let mut headers = reusable_fields(call.role(), &variant);
-    if !variant.fields.is_empty() {
-        let age = current_age(&variant, &headers, call.client.now());
-        headers.insert(AGE, HeaderValue::from(age.as_secs()));
-    }
+    let headers = from_store(&call, &variant, &told.reuse);
     let (status, body) = (variant.status(), variant.body);
     let shape = shape(&call.request.method, &call.terms, (status, &headers), body.size);
     let (status, headers) = shape.head(status, headers, body.size);
@@ -53,6 +49,26 @@ pub(crate) fn stored(call: Call<'_>, variant: Variant, told: Told) -> Response<'
         _ => State::Stored { body, file: None, position: part.start, end: part.end },
     };
     response(call, (status, headers), state, told)
+}
+
+/// The fields of a stored response to answer with, with its `Age` (RFC 9111 section 5.1) and, where
+/// the origin gave none, the `Date` at which it came (RFC 9110 section 6.6.1).
+fn from_store(call: &Call<'_>, variant: &Variant, reuse: &Reuse) -> HeaderMap {
+    // Section 5.2.2.4: once validated, all fields may be used.
+    let mut headers = match reuse {
+        Reuse::Revalidated => variant.headers(),
+        _ => reusable_fields(call.role(), variant),
+    };
+    if variant.fields.is_empty() {
+        return headers;
+    }
+    let age = current_age(variant, &headers, call.client.now());
+    headers.insert(AGE, HeaderValue::from(age.as_secs()));
+    let came = httpdate::fmt_http_date(variant.response_time);
+    if let (Ok(came), false) = (HeaderValue::try_from(came), headers.contains_key(DATE)) {
+        headers.insert(DATE, came);
+    }
+    headers
 }
 
 fn response(
@@ -75,11 +91,8 @@ pub(crate) fn hit(call: Call<'_>, variant: Variant, reuse: Reuse, why: String) -
 
 /// A hit on a stored part.
 pub(crate) fn hit_part(call: Call<'_>, part: Variant, cut: Cut) -> Response<'_> {
-    let now = call.client.now();
-    let status = CacheStatus::hit(time_to_live(call.role(), &part, now));
-    let mut headers = reusable_fields(call.role(), &part);
-    let age = current_age(&part, &headers, now);
-    headers.insert(AGE, HeaderValue::from(age.as_secs()));
+    let status = CacheStatus::hit(time_to_live(call.role(), &part, call.client.now()));
+    let mut headers = from_store(&call, &part, &Reuse::Fresh);
     if let Some(range) = cut.range.and_then(|text| HeaderValue::try_from(text).ok()) {
         headers.insert(CONTENT_RANGE, range);
         headers.insert(CONTENT_LENGTH, HeaderValue::from(cut.bytes.end - cut.bytes.start));

@@ -110,15 +110,27 @@ pub(crate) fn respond(
     reason: Forwarded,
     why: String,
 ) -> Result<Response<'_>, FetchError> {
-    let leading = match asked {
-        Asked::Rest(leading) => *leading,
+    // What is stored may be less than what is handed on.
+    let (leading, headers) = match asked {
+        Asked::Rest(leading) => {
+            let headers = leading.variant().headers();
+            (*leading, headers)
+        }
         Asked::Whole(answer, _) if answer.status == StatusCode::NOT_MODIFIED => {
             // Without a condition there is nothing that could be unmodified.
             return Err(call.error(ErrorKind::Broken));
         }
-        Asked::Whole(answer, flight) => call.begin(*answer, flight),
+        Asked::Whole(answer, flight) => {
+            let headers = end_to_end(&answer.headers);
+            (call.begin(*answer, flight), headers)
+        }
     };
-    let (status, headers) = (leading.variant().status(), leading.variant().headers());
+    let status = leading.variant().status();
+    // An error may be gone the next time.
+    if leading.is_stored() || !status.is_client_error() && !status.is_server_error() {
+        let now = call.client.now();
+        call.client.alone().note(&call.flight_key, leading.is_stored(), now);
+    }
     let cache_status =
         CacheStatus { stored: leading.is_stored(), ..CacheStatus::forwarded(reason, status) };
     let (url, reuse) = (call.request.url.clone(), leading.reuse());
@@ -177,6 +189,7 @@ pub(crate) async fn pass(
 /// Renews what is stored for a request, unless somebody does already. Failing leaves it stale.
 pub(crate) fn renew(client: Client, request: Request) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
+        let request = Request { method: Method::GET, interim: None, ..request };
         let Ok(mut call) = Call::new(&client, &request, Purpose::Keep, NO_EVENTS) else { return };
         call.terms.clear();
         let Ok(Some(flight)) = client.store().try_flight(&call.flight_key) else { return };

@@ -82,7 +82,8 @@ impl<'e> Call<'e> {
             false => record::key(&request.url, &headers),
         };
         let flight_key = record::flight_key(&key, &headers);
-        let attempts = Attempts::new(client.config().retries);
+        // Whoever reads along sees the status, and decides.
+        let attempts = Attempts::new(client.config().retries, purpose == Purpose::Keep);
         let (client, request, asked) = (client.clone(), request.clone(), client.now());
         Ok(Self {
             client,

@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
 use rewarm_store::{Digest, Flight, Hasher, Store, Witness};
 use tokio::task::JoinSet;
 
+use crate::alone::Alone;
 use crate::body::Response;
 use crate::broadcast::Broadcasts;
 use crate::call::{Call, Purpose};
@@ -43,6 +44,7 @@ struct Inner {
     transport: Transport,
     credentials: OnceLock<Credentials>,
     broadcasts: Broadcasts,
+    alone: Alone,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -57,6 +59,7 @@ impl Client {
             transport,
             credentials: OnceLock::new(),
             broadcasts: Broadcasts::default(),
+            alone: Alone::default(),
             tasks: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -214,6 +217,11 @@ impl Client {
 
     pub(crate) fn transport(&self) -> &Transport {
         &self.inner.transport
+    }
+
+    /// Which responses were of no use to others lately.
+    pub(crate) fn alone(&self) -> &Alone {
+        &self.inner.alone
     }
 
     pub(crate) fn now(&self) -> SystemTime {

@@ -71,7 +71,9 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<Response<'_>, FetchError> 
         };
         let record = record.unwrap_or_else(|| Record::new(&call.request.url));
         if !question.is_for_all(&call, &record) {
-            return pass(call, question.reason, question.why).await;
+            let has_part = record.variants.iter().any(|part| part.is_part_for(&call.headers));
+            let reason = if has_part { Forwarded::Partial } else { question.reason };
+            return pass(call, reason, question.why).await;
         }
         let Some(flight) = turn.take() else {
             match take_off(&call, &mut nap).await {
@@ -191,6 +193,9 @@ enum Takeoff {
 
 async fn take_off(call: &Call<'_>, nap: &mut Nap) -> Takeoff {
     let store = call.client.store();
+    if call.client.alone().is_alone(&call.flight_key, call.client.now()) {
+        return Takeoff::Ask(call.client.flight_of_its_own(&call.flight_key));
+    }
     match store.try_flight(&call.flight_key) {
         Ok(Some(flight)) => return Takeoff::Ask(Some(flight)),
         Err(_) => return Takeoff::Ask(None),

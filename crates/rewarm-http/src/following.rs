@@ -90,8 +90,10 @@ impl Following {
             self.switch_to(call, Sight::of(listener))?;
         }
         if self.sight.listener.is_none()
-            && let Some(ended) = self.outcome.take().and_then(|outcome| outcome.take())
+            && let Some(outcome) = self.outcome.take()
         {
+            // Without an outcome the task was stopped: the runtime is going down.
+            let ended = outcome.take().ok_or_else(|| call.error(ErrorKind::Broken))?;
             return self.conclude(call, ended);
         }
         match call.purpose {
@@ -320,6 +322,7 @@ impl Following {
         flight: Option<Flight>,
     ) -> Result<Step, FetchError> {
         let status = self.head().variant.status();
+        call.attempts.for_statuses = true;
         let leading: Leading = match call.ask(flight, &HeaderMap::new()).await? {
             Asked::Rest(leading) => *leading,
             Asked::Whole(answer, _) if answer.status != status => {

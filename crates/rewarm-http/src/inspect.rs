@@ -18,7 +18,7 @@ use crate::policy::Role;
 use crate::policy::control::CacheControl;
 use crate::policy::decide::{Decision, Ground, decide, select_offline};
 use crate::policy::freshness::{current_age, lifetime};
-use crate::record::{Record, Variant, key};
+use crate::record::{Record, Variant, key, shared_key};
 use crate::request::{NO_EVENTS, Request};
 use crate::url::Url;
 
@@ -137,16 +137,53 @@ pub fn origin(record: &Record) -> String {
     Url::parse(&record.url).map_or_else(|_| String::new(), |url| url.origin())
 }
 
-/// Whether a record under `record_key` is for requests without credentials, as far as can be told:
-/// `url` is the whole URL, of which the record may keep a part secret.
-pub fn is_anonymous(url: &Url, record_key: &Digest) -> bool {
-    key(url, &HeaderMap::new()) == *record_key
+/// Whose requests a record is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Those without credentials.
+    Anonymous,
+    /// Everybody's: a shared cache keeps it.
+    Everybody,
+    /// Those with some credentials, or with another secret in the URL.
+    Other,
 }
 
-/// Describes a stored response, as a private cache sees it.
-pub fn standing(store: &Store, variant: &Variant, now: SystemTime) -> Standing {
+impl Audience {
+    /// Of a record for `url`, which is whole where the record keeps a part secret.
+    pub fn of(url: &Url, record_key: &Digest) -> Self {
+        match record_key {
+            found if *found == key(url, &HeaderMap::new()) => Self::Anonymous,
+            found if *found == shared_key(url) => Self::Everybody,
+            _ => Self::Other,
+        }
+    }
+
+    /// One word for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Everybody => "everybody",
+            Self::Other => "credentials",
+        }
+    }
+}
+
+impl Entry {
+    /// The responses, in the order of the record, as they stand now.
+    pub fn standings(&self, store: &Store, now: SystemTime) -> Vec<Standing> {
+        let url = Url::parse(&self.record.url).ok();
+        let audience = url.map(|url| Audience::of(&url, &self.info.key));
+        let role = match audience {
+            Some(Audience::Everybody) => Role::Shared,
+            _ => Role::Private,
+        };
+        self.record.variants.iter().map(|variant| standing(store, variant, role, now)).collect()
+    }
+}
+
+fn standing(store: &Store, variant: &Variant, role: Role, now: SystemTime) -> Standing {
     let headers = variant.headers();
-    let control = CacheControl::of_response(Role::Private, &headers);
+    let control = CacheControl::of_response(role, &headers);
     let life = lifetime(variant.status(), &headers, &control, variant.response_time);
     let told = variant.fields.iter().filter(|(name, _)| TOLD.contains(&name.as_str()));
     Standing {

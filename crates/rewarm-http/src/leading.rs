@@ -330,6 +330,7 @@ impl Leading {
             call.attempts.refill(retries);
         }
         self.last_failure = size;
+        call.attempts.for_statuses = true;
         let client = call.client.clone();
         let told = (failure.kind.to_string(), call.events);
         let url = &call.request.url;

@@ -9,6 +9,7 @@
 //! the user: [`ClientConfig`] and [`Clock`] carry all of that. URLs are shown through [`Url`] only,
 //! which hides secrets.
 
+mod alone;
 mod answering;
 mod asking;
 mod body;

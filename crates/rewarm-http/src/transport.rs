@@ -35,6 +35,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How many of them for one host.
 const IDLE_CONNECTIONS: usize = 16;
 
+/// Bytes that are read from a connection at once, if it brings so many.
+const READ_BUFFER: usize = 256 * 1024;
+
 /// Bytes that the head of an answer may have.
 const HEAD_SIZE: usize = 64 * 1024;
 
@@ -79,11 +82,13 @@ pub(crate) struct NetBody {
 pub(crate) struct Attempts {
     pub(crate) made: u32,
     left: u32,
+    /// Whether a status such as 503 is worth another try, because nobody else would make it.
+    pub(crate) for_statuses: bool,
 }
 
 impl Attempts {
-    pub(crate) fn new(retries: u32) -> Self {
-        Self { made: 0, left: retries }
+    pub(crate) fn new(retries: u32, for_statuses: bool) -> Self {
+        Self { made: 0, left: retries, for_statuses }
     }
 
     /// Progress was made: what failed before does not count any more.
@@ -213,7 +218,7 @@ impl Transport {
             attempts.made += 1;
             let result = self.send_once(&wire, &outgoing).await;
             let (asked, reason) = match &result {
-                Ok(answer) if is_worth_retrying(answer.status) => {
+                Ok(answer) if attempts.for_statuses && is_worth_retrying(answer.status) => {
                     let asked = retry_after(&answer.headers, self.clock.now());
                     (asked, format!("the server answered {}", answer.status))
                 }
@@ -337,7 +342,7 @@ impl Wire {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http1_max_buf_size(HEAD_SIZE)
+            .http1_max_buf_size(READ_BUFFER)
             .http1_max_headers(HEAD_FIELDS)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)

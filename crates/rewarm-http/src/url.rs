@@ -62,10 +62,17 @@ impl Url {
         Self::from_parsed(parsed.map_err(|e| ParseUrlError::Malformed { reason: e.to_string() })?)
     }
 
-    /// Resolves a reference (RFC 3986 section 5), for example a `Location`, against this URL.
+    /// Resolves a reference (RFC 3986 section 5), for example a `Location`, against this URL. User
+    /// information is kept within the origin.
     pub fn join(&self, reference: &str) -> Result<Self, ParseUrlError> {
         let joined = self.0.url.join(reference);
-        Self::from_parsed(joined.map_err(|e| ParseUrlError::Malformed { reason: e.to_string() })?)
+        let joined = joined.map_err(|e| ParseUrlError::Malformed { reason: e.to_string() })?;
+        let mut joined = Self::from_parsed(joined)?;
+        if joined.0.user.is_none() && self.0.user.is_some() && joined.same_origin(self) {
+            let (url, user) = (joined.0.url.clone(), self.0.user.clone());
+            joined = Self(Arc::new(Parts { url, user }));
+        }
+        Ok(joined)
     }
 
     fn from_parsed(mut url: url::Url) -> Result<Self, ParseUrlError> {
@@ -211,6 +218,22 @@ mod tests {
     fn user_information_is_percent_decoded() {
         let url = Url::parse("http://a%40b:p%2Fw+x@h/").expect("a URL");
         assert_eq!(url.user(), Some(("a@b", "p/w+x")));
+    }
+
+    #[test]
+    fn rfc3986_5_2_2_user_information_stays_with_its_authority() {
+        let base = Url::parse("http://a:b@h/x/").expect("a URL");
+        let user = |reference| {
+            let joined = base.join(reference).expect("a URL");
+            joined.user().map(|(name, password)| (name.to_owned(), password.to_owned()))
+        };
+        let own = Some(("a".to_owned(), "b".to_owned()));
+        assert_eq!(user("../y"), own);
+        assert_eq!(user("http://h:80/y"), own);
+        assert_eq!(user("http://c:d@h/y"), Some(("c".to_owned(), "d".to_owned())));
+        for elsewhere in ["http://i/y", "https://h/y", "http://h:1/y"] {
+            assert_eq!(user(elsewhere), None, "{elsewhere}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use rewarm_http::{Client, Reuse, Url};
 
+use crate::access::Token;
+use crate::forward::Forward;
 use crate::packages::Packages;
 
 /// Settings of a [`Proxy`](crate::Proxy).
@@ -19,6 +21,8 @@ pub struct ProxyConfig {
     pub client: Client,
     /// What clients may take of this process.
     pub limits: Limits,
+    /// What clients have to know, unless anybody may ask. A forward proxy has its own.
+    pub token: Option<Token>,
     /// Is told of every request once it is answered.
     pub watch: Watch,
 }
@@ -66,6 +70,8 @@ pub enum Mode {
     Upstream(Url),
     /// Indexes, channels and registries of packages, each under its name.
     Packages(Packages),
+    /// Every origin, as the request itself says.
+    Forward(Forward),
 }
 
 /// A request that was answered.

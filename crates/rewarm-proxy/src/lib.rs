@@ -7,9 +7,12 @@
 //! Nothing here reads a clock for a decision, an environment or a file of the user: [`ProxyConfig`]
 //! carries all of that. Bodies are streamed in both directions and never collected.
 
+mod access;
+mod authority;
 mod config;
 mod connection;
 mod fields;
+mod forward;
 pub mod guard;
 pub mod head;
 mod inbound;
@@ -22,5 +25,8 @@ mod server;
 mod service;
 mod wire;
 
+pub use access::{Token, TokenError};
+pub use authority::{Authority, AuthorityError};
 pub use config::{Limits, Mode, ProxyConfig, Served, Watch};
+pub use forward::Forward;
 pub use server::{Proxy, ProxyError};

@@ -51,13 +51,15 @@ impl Refusal {
 
     /// The answer, its text made a body by `body`.
     pub(crate) fn response<B>(self, body: impl FnOnce(String) -> B) -> Response<B> {
-        let text =
-            if self.text.is_empty() { self.text } else { format!("rewarm: {}\n", self.text) };
+        let is_empty = self.text.is_empty();
+        let text = if is_empty { self.text } else { format!("rewarm: {}\n", self.text) };
         let mut response = Response::new(body(text));
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.fields);
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, plain);
+        if !is_empty {
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, plain);
+        }
         response
     }
 }

@@ -2,36 +2,30 @@
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
 use rewarm_http::policy::storing::end_to_end;
 use rewarm_http::{NO_EVENTS, RequestBody};
 
 use crate::config::{Limits, Mode, ProxyConfig, Served};
+use crate::connection::{Asker, Place, Tunnel};
+use crate::forward::{self, Target, refuse_upgrade};
 use crate::head::Refused;
 use crate::inbound::{Fate, Inbound};
-use crate::link::Link;
 use crate::outgoing::{Account, Outgoing};
 use crate::packages::{Asked, Packages, Page, PageError, Rewrite};
 use crate::refusal::{Refusal, refuse_method};
-use crate::{fields, reverse};
+use crate::{access, fields, reverse};
 
 /// What the cache answered, and how its body is changed on the way.
 struct Answer {
     response: rewarm_http::Response<'static>,
     rewrite: Option<Rewrite>,
-}
-
-/// Who asks.
-#[derive(Debug, Clone)]
-pub(crate) struct Asker {
-    pub(crate) peer: SocketAddr,
-    pub(crate) link: Arc<Link>,
 }
 
 /// Answers requests.
@@ -66,6 +60,7 @@ impl Service {
             active: asker.link.begin(version == Version::HTTP_11),
             ends_with_connection: false,
         };
+        let wants_tunnel = account.served.method == Method::CONNECT;
         let answer = self.forward(request, &asker, &mut account.served).await;
         asker.link.interims_are_gone().await;
         let mut response = match answer {
@@ -77,6 +72,10 @@ impl Service {
             }
         };
         fields::add_via(response.headers_mut(), version, fields::PSEUDONYM);
+        if wants_tunnel && !response.status().is_success() {
+            // What the client sends next may be meant for the tunnel.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(response)
     }
 
@@ -91,12 +90,17 @@ impl Service {
             return Err(Refusal::new(status, reason));
         }
         let (mut head, body) = request.into_parts();
+        let prefix = self.admit(&mut head, asker)?;
         if fields::passed(&head.headers, &self.name) {
             let text = "this request has been here before";
             return Err(Refusal::new(StatusCode::LOOP_DETECTED, text));
         }
+        if matches!(self.mode, Mode::Forward(_)) && head.method == Method::CONNECT {
+            return Err(grant(head, asker));
+        }
         refuse_method(&mut head)?;
-        let (mut request, page) = self.meant(&head, asker)?;
+        refuse_upgrade(&head)?;
+        let (mut request, page) = self.meant(&head, asker, &prefix)?;
         served.url = Some(request.url.clone());
         fields::add_via(&mut request.headers, head.version, &self.name);
         let link = Arc::clone(&asker.link);
@@ -119,11 +123,34 @@ impl Service {
         Ok(Answer { response, rewrite: rewrite.map_err(refused)? })
     }
 
+    /// Whether the client may ask. A token that leads the path is taken out of it, and given back
+    /// as what leads the paths of links to this proxy.
+    fn admit(&self, head: &mut Parts, asker: &Asker) -> Result<String, Refusal> {
+        let config = &self.config;
+        match (&self.mode, &asker.place, &config.token) {
+            (Mode::Forward(_), Place::Tunnel(_), _) => {}
+            (Mode::Forward(forward), Place::Door(_), _) => {
+                forward::authenticate(&forward.token, &head.headers)?;
+            }
+            (_, _, Some(token)) => return access::admit(token, head),
+            (Mode::Packages(_), _, None) => {
+                let host = fields::host_of(&head.uri, &head.headers).unwrap_or_default();
+                if !access::is_loopback(&host) {
+                    let text = "the request is for another host than this one";
+                    return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, text));
+                }
+            }
+            (Mode::Upstream(_), _, None) => {}
+        }
+        Ok(String::new())
+    }
+
     /// What to ask an origin, and the page it will answer with if links in it are to be changed.
     fn meant(
         &self,
         head: &Parts,
         asker: &Asker,
+        prefix: &str,
     ) -> Result<(rewarm_http::Request, Option<Page>), Refusal> {
         let host = fields::host_of(&head.uri, &head.headers);
         match &self.mode {
@@ -134,8 +161,48 @@ impl Service {
                 fields::add_forwarded(&mut request.headers, asker.peer.ip(), host.as_deref());
                 Ok((request, None))
             }
-            Mode::Packages(packages) => routed(packages, head, host.as_deref()),
+            Mode::Packages(packages) => {
+                let root = format!("http://{}{prefix}", host.as_deref().unwrap_or("localhost"));
+                routed(packages, head, &root)
+            }
+            Mode::Forward(_) => {
+                let url = match &asker.place {
+                    Place::Door(_) => forward::absolute(head)?,
+                    Place::Tunnel(target) => forward::inside(target, head)?,
+                };
+                Ok((passed_on(url, head), None))
+            }
         }
+    }
+
+    /// TLS as the server of a host.
+    pub(crate) fn certificate(&self, target: &Target) -> Option<Arc<rustls::ServerConfig>> {
+        match &self.mode {
+            // A host that no certificate can be made for gets none, and the client says so.
+            Mode::Forward(forward) => forward.authority.server(&target.host).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// Leaves a tunnel at the door, and says so.
+fn grant(mut head: Parts, asker: &Asker) -> Refusal {
+    let refuse = |text| Refusal::new(StatusCode::NOT_IMPLEMENTED, text);
+    let (Place::Door(granted), Some(upgrade)) =
+        (&asker.place, head.extensions.remove::<OnUpgrade>())
+    else {
+        return refuse("no tunnels through this connection");
+    };
+    if head.version == Version::HTTP_2 {
+        return refuse("no tunnels through HTTP/2");
+    }
+    match forward::tunnel(&head) {
+        Ok(target) => {
+            let mut granted = granted.lock().unwrap_or_else(PoisonError::into_inner);
+            *granted = Some(Tunnel { target, upgrade });
+            Refusal::new(StatusCode::OK, "")
+        }
+        Err(refusal) => refusal,
     }
 }
 
@@ -155,15 +222,14 @@ fn passed_on(url: rewarm_http::Url, head: &Parts) -> rewarm_http::Request {
 fn routed(
     packages: &Packages,
     head: &Parts,
-    host: Option<&str>,
+    root: &str,
 ) -> Result<(rewarm_http::Request, Option<Page>), Refusal> {
-    let root = format!("http://{}", host.unwrap_or("localhost"));
     let asked = Asked {
         method: &head.method,
         path: head.uri.path(),
         query: head.uri.query(),
         headers: &head.headers,
-        root: &root,
+        root,
     };
     let route = packages.route(&asked);
     let route = route.map_err(|refusal| Refusal::new(refusal.status(), refusal.to_string()))?;

@@ -110,7 +110,7 @@ impl Modes {
     }
 
     /// Gives a new file the bits that the umask took from it, where the store is shared.
-    fn apply_to_file(self, file: &File) -> io::Result<()> {
+    pub(crate) fn apply_to_file(self, file: &File) -> io::Result<()> {
         if self.shared { file.set_permissions(Permissions::from_mode(self.file)) } else { Ok(()) }
     }
 }
@@ -265,12 +265,14 @@ impl Drop for TempFile {
     }
 }
 
-/// Renames, making the target's parent directory when it is missing.
+/// Renames, making the target's parent directory when it is missing: again if a sweeper removes it
+/// in between, because it is empty.
 pub(crate) fn rename_into(from: &Path, target: &Path, modes: Modes) -> io::Result<()> {
     match (fs::rename(from, target), target.parent()) {
-        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
-            create_dirs(parent, modes)?;
-            fs::rename(from, target)
+        (Err(error), Some(parent))
+            if error.kind() == io::ErrorKind::NotFound && from.symlink_metadata().is_ok() =>
+        {
+            make_in(parent, modes, || fs::rename(from, target))
         }
         (result, _) => result,
     }

@@ -210,6 +210,7 @@ impl Flight {
             }
             other => other?,
         };
+        self.store.modes().apply_to_file(&data)?;
         let head = Head {
             inode: data.metadata()?.ino(),
             length: 0,

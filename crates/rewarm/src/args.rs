@@ -13,7 +13,7 @@ use crate::ui::ColorChoice;
 #[derive(Debug, Parser)]
 #[command(name = "rewarm", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, \
-    3 network or disk, 70 a bug. `run` passes on the command's own.")]
+    3 network or disk, 70 a bug. `run` and `with` pass on the command's own.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Fetch(Fetch),
     /// Serve HTTP clients through the cache
     Proxy(Proxy),
+    /// Run a command whose downloads go through the cache
+    With(With),
     /// Look after the cache
     #[command(subcommand)]
     Cache(Cache),
@@ -193,10 +195,24 @@ pub(crate) struct Proxy {
     /// Serve this npm registry at `/NAME/` (repeatable)
     #[arg(long, value_name = "NAME=URL", conflicts_with = "upstream")]
     pub(crate) npm: Vec<String>,
+    /// Be a shared cache: keep nothing that is one user's alone
+    #[arg(long)]
+    pub(crate) shared: bool,
     /// Serve this many connections at once; more wait
     #[arg(long, value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct With {
+    /// Change the index settings of the command instead of its proxy: what it locks names rewarm
+    #[arg(long)]
+    pub(crate) index: bool,
+    /// The command and its arguments: pip, uv, npm, conda, curl, git…
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -246,12 +262,17 @@ pub(crate) struct Import {
     /// is reused for requests without credentials (repeatable)
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) public: Vec<String>,
+    /// Take the wheels that uv has unpacked on its word that they are of the digest it noted; their
+    /// files are checked against `RECORD`
+    #[arg(long)]
+    pub(crate) trust_uv: bool,
 }
 
 /// A tool with a cache of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Tool {
     Pip,
+    Uv,
 }
 
 /// Which entries of the cache are meant.

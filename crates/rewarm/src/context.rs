@@ -133,6 +133,26 @@ impl<'a> Context<'a> {
         Ok(runtime.map_err(Failure::world)?.block_on(future))
     }
 
+    /// Does some work while what `serve` makes runs on other threads. That is told to stop when the
+    /// work is done, and waited for.
+    pub(crate) fn beside<F, T>(
+        &self,
+        serve: impl FnOnce(tokio::sync::oneshot::Receiver<()>) -> F,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(Failure::world)?;
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let serving = runtime.spawn(serve(stopped));
+        let done = work();
+        drop(stop);
+        runtime.block_on(serving).map_err(Failure::world)?;
+        Ok(done)
+    }
+
     /// Runs a future to its end, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
         if let Some(runtime) = self.runtime.get() {

@@ -21,6 +21,9 @@ use crate::ui::Ui;
 /// Downloads at once; more gain nothing on one server and cost memory.
 const CONNECTIONS: usize = 8;
 
+/// What mends a miss where the network may not be used.
+const ONLINE: &str = "run once without `--offline` to bring it into the cache";
+
 /// What the user's environment says about networks.
 pub(crate) fn client_config(settings: &Settings, spill_dir: PathBuf) -> ClientConfig {
     let caller = &settings.caller;
@@ -44,7 +47,7 @@ pub(crate) fn client_config(settings: &Settings, spill_dir: PathBuf) -> ClientCo
 /// A failed fetch, with what the user can do about it.
 pub(crate) fn failure(error: FetchError) -> Failure {
     let hint = match &error.kind {
-        ErrorKind::Offline => Some("run once without `--offline` to bring it into the cache"),
+        ErrorKind::Offline => Some(ONLINE),
         ErrorKind::Dns | ErrorKind::Connect => {
             Some("check the network, and `HTTPS_PROXY` if there is a proxy in between")
         }
@@ -105,11 +108,31 @@ pub(crate) fn fetch_all(
         other => tell(context.ui, &other),
     };
     let client = context.client()?;
-    let all = stream::iter(&requests)
-        .map(|request| client.fetch(request, &events))
-        .buffered(CONNECTIONS)
-        .try_collect::<Vec<Fetched>>();
-    context.block_on(all)?.map_err(failure)
+    let all =
+        stream::iter(&requests).map(|request| client.fetch(request, &events)).buffered(CONNECTIONS);
+    if context.settings.offline {
+        // Nothing takes long, and all that is missing can be told at once.
+        return complete(context.block_on(all.collect())?);
+    }
+    context.block_on(all.try_collect::<Vec<Fetched>>())?.map_err(failure)
+}
+
+/// All of the files, or a failure that names every one that the cache lacks.
+fn complete(results: Vec<Result<Fetched, FetchError>>) -> Result<Vec<Fetched>, Failure> {
+    let (mut fetched, mut missing) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(file) => fetched.push(file),
+            Err(error) if error.kind == ErrorKind::Offline => missing.push(error),
+            Err(error) => return Err(failure(error)),
+        }
+    }
+    if missing.len() > 1 {
+        let mut text = format!("{} files are {}:", missing.len(), ErrorKind::Offline);
+        missing.iter().for_each(|error| text += &format!("\n  {}", error.url));
+        return Err(Failure::world(text).hint(ONLINE));
+    }
+    missing.pop().map_or(Ok(fetched), |error| Err(failure(error)))
 }
 
 /// The blob of a fetched body; a body that could not be stored is written into the temporary store.

@@ -434,7 +434,11 @@ impl Plan {
     /// the lock names is found under that digest; any other has to be [supplied](Self::supply).
     pub fn downloads(&self, store: &Store) -> Vec<&RemoteFile> {
         let missing = |file: &&RemoteFile| match self.digest_of(file) {
-            Some(digest) => store.blob_path(&digest).is_none(),
+            // A tree may be here without its wheel: from a tool that keeps no wheels.
+            Some(digest) => {
+                store.blob_path(&digest).is_none()
+                    && (!file.filename.ends_with(".whl") || store.tree(&digest).is_none())
+            }
             None => true,
         };
         let files = self.install.to_install().filter_map(|wanted| wanted.source.file());

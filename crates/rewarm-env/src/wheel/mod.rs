@@ -5,6 +5,7 @@
 //! its header declares and the CRC, and is listed in `RECORD` with the digest it has (binary
 //! distribution format, "The .dist-info directory"). Whatever fails, nothing is left behind.
 
+mod adopt;
 mod name;
 mod record;
 
@@ -19,6 +20,7 @@ use rayon::prelude::*;
 use rewarm_store::{Digest, Hasher, Store, Tree, TreeError, TreeWriter};
 use zip::ZipArchive;
 
+pub use adopt::adopt_unpacked;
 pub(crate) use record::rows as record_rows;
 
 /// Why a wheel cannot be unpacked. The store is as it was before, but for a damaged blob, which

@@ -9,6 +9,7 @@
 mod links;
 mod msgpack;
 pub mod pip;
+pub mod uv;
 
 use std::fs::File;
 use std::io;

@@ -60,13 +60,24 @@ impl Value {
 /// Reads the one value that the input holds from where it stands to its end. `None` if it holds
 /// anything else; fails only if it cannot be read.
 pub(crate) fn read(input: &mut (impl Read + Seek)) -> io::Result<Option<Value>> {
+    let (value, rest) = start(input)?;
+    Ok(value.filter(|_| rest == 0))
+}
+
+/// Reads the value that the input begins with; whatever follows is left.
+pub(crate) fn read_first(input: &mut (impl Read + Seek)) -> io::Result<Option<Value>> {
+    Ok(start(input)?.0)
+}
+
+/// The first value, and how many bytes follow it.
+fn start(input: &mut (impl Read + Seek)) -> io::Result<(Option<Value>, u64)> {
     let position = input.stream_position()?;
     let end = input.seek(SeekFrom::End(0))?;
     input.seek(SeekFrom::Start(position))?;
     let mut reader = Reader { input: io::BufReader::new(input), position, end, values: 0 };
     match reader.value(0) {
-        Ok(value) => Ok(value.filter(|_| reader.position == end)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Ok(value) => Ok((value, end - reader.position)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok((None, 0)),
         Err(error) => Err(error),
     }
 }

@@ -23,7 +23,7 @@ use super::{Candidate, Hints, Skip, Skipped, Stored, is_file};
 use crate::policy::Role;
 use crate::policy::decide::RequestHead;
 use crate::policy::freshness::date;
-use crate::policy::storing::{end_to_end, storable};
+use crate::policy::storing::{storable, storable_fields};
 use crate::record::{Variant, vary_names, vary_of};
 use crate::url::Url;
 
@@ -343,9 +343,9 @@ impl Entry {
         }
         let status = StatusCode::from_u16(self.status).map_err(|_| Skip::Format)?;
         let role = Role::Private;
-        let head = RequestHead { method: &Method::GET, headers: &self.vary, role };
-        storable(head, status, &self.headers)?;
-        let mut headers = end_to_end(&self.headers);
+        let request = RequestHead { method: &Method::GET, headers: &self.vary, role };
+        storable(request, status, &self.headers)?;
+        let mut headers = storable_fields(role, &self.headers);
         headers.remove(SET_COOKIE);
         // When it came is not written down. It was not before it was made; without a date it is as
         // old as can be.

@@ -205,6 +205,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_as_a_date_or_as_none(
+            bytes in proptest::collection::vec(0_u8..=255, 0..40),
+            text in "[A-Z][a-z]{2,8},? [0-9]{2}[ -][A-Z][a-z]{2}[ -][0-9]{2,4} [0-9:]{8} GMT",
+        ) {
+            parse_date(&bytes);
+            parse_date(text.as_bytes());
+        }
+
+        #[test]
+        fn written_dates_are_read_back(seconds in 0_u64..4_000_000_000) {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(parse_date(httpdate::fmt_http_date(time).as_bytes()), Some(time));
+        }
+    }
+
     #[test]
     fn rfc9111_4_2_2_heuristic_is_a_tenth_up_to_a_day() {
         assert_eq!(life(&[("date", on(1000)), ("last-modified", on(0))]), 100);

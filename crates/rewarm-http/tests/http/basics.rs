@@ -173,3 +173,16 @@ fn error_statuses_are_errors_of_fetch_and_answers_of_open() {
         assert_eq!(response.expect("an answer").status, 404);
     });
 }
+
+#[test]
+fn statuses_are_retried_for_fetch_and_handed_over_by_open() {
+    let server = Server::start(|seen| match seen.nth {
+        0 => Reply::status(503, "busy"),
+        _ => Reply::ok("hello"),
+    });
+    let cache = Cache::new();
+    assert_eq!(cache.ask("GET", &server.url("/a"), &[]).status, 503);
+    assert_eq!(server.count("/a"), 1);
+    assert_eq!(cache.text(&server.url("/b")).0, "hello");
+    assert_eq!(server.count("/b"), 2);
+}

@@ -50,7 +50,7 @@ pub(crate) fn config(dir: &Path) -> ClientConfig {
     ClientConfig {
         retries: 2,
         retry_delay: Duration::from_millis(1),
-        patience: Duration::from_secs(5),
+        patience: Duration::from_secs(60),
         proxies: Proxies::None,
         ..ClientConfig::new(dir.to_owned())
     }

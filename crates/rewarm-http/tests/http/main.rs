@@ -17,4 +17,5 @@ mod rfc9111_shared;
 mod rfc9111_storing;
 mod safety;
 mod secure;
+mod streams;
 mod wire;

@@ -2,9 +2,10 @@
 //! spoken to.
 //!
 //! `/version` tells the protocol, `/trailers` ends in a field, `/upload` tells what was sent, and
-//! `/large/N` is N bytes.
+//! `/large/N` is N bytes. The same server can be a proxy behind TLS that opens tunnels.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
@@ -31,17 +33,29 @@ pub(crate) struct Modern {
 
 impl Modern {
     pub(crate) fn start(settings: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let is_secure = settings.is_some();
+        Self::run(is_secure, |listener| accept(listener, settings))
+    }
+
+    /// A proxy for `CONNECT`, itself behind TLS.
+    pub(crate) fn tunnel(settings: Arc<rustls::ServerConfig>) -> Self {
+        Self::run(true, |listener| accept_tunnels(listener, settings))
+    }
+
+    fn run<F: Future<Output = ()>>(
+        is_secure: bool,
+        serve: impl FnOnce(TcpListener) -> F + Send + 'static,
+    ) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
-        let is_secure = settings.is_some();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a socket");
                 tokio::select! {
-                    () = accept(listener, settings) => {}
+                    () = serve(listener) => {}
                     _ = stopped => {}
                 }
             });
@@ -80,6 +94,27 @@ async fn accept(listener: TcpListener, settings: Option<Arc<rustls::ServerConfig
             }
         });
     }
+}
+
+async fn accept_tunnels(listener: TcpListener, settings: Arc<rustls::ServerConfig>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        // A connection that breaks is the client's business.
+        tokio::spawn(tunnel(stream, Arc::clone(&settings)));
+    }
+}
+
+async fn tunnel(stream: TcpStream, settings: Arc<rustls::ServerConfig>) -> io::Result<()> {
+    let mut stream = tokio_rustls::TlsAcceptor::from(settings).accept(stream).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8(head).map_err(io::Error::other)?;
+    let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+    let mut onward = TcpStream::connect(target.unwrap_or_default()).await?;
+    stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+    tokio::io::copy_bidirectional(&mut stream, &mut onward).await.map(drop)
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {

@@ -4,6 +4,7 @@ use rewarm_http::{ClientConfig, ErrorKind, Proxies};
 
 use crate::certificates::Authority;
 use crate::common::Cache;
+use crate::modern::Modern;
 use crate::raw::{Listening, ok};
 use crate::secure::{told, trusting};
 
@@ -63,6 +64,16 @@ fn proxy_behind_tls_is_spoken_to_securely() {
     let cache = trusting(&authority, through(at("https", "", &proxy)));
     assert_eq!(cache.text("http://origin.invalid/a").0, "hi");
     assert_eq!(proxy.heard()[0].line(), "GET http://origin.invalid/a HTTP/1.1");
+}
+
+#[test]
+fn proxy_behind_tls_opens_tunnels_for_tls() {
+    let (server, authority) = secure_origin();
+    let proxy = Modern::tunnel(authority.server(&["127.0.0.1"], &[]));
+    let cache = trusting(&authority, through(proxy.url("")));
+    let url = server.url("/a").replace("http://", "https://");
+    assert_eq!(cache.text(&url).0, "hi");
+    assert_eq!(server.heard()[0].line(), "GET /a HTTP/1.1");
 }
 
 #[test]

@@ -139,3 +139,43 @@ fn rfc9111_4_3_5_a_head_with_another_length_drops_what_is_stored() {
     let stored = ["cache-control: only-if-cached, max-stale"];
     assert_eq!(cache.ask("GET", &server.url("/a"), &stored).status, 504);
 }
+
+#[test]
+fn rfc9111_5_2_2_4_fields_named_by_no_cache_are_used_once_validated() {
+    let lines =
+        &[("cache-control", "max-age=10, no-cache=\"x-a\""), ("etag", "\"1\""), ("x-a", "1")];
+    let server = origin(lines, lines);
+    let cache = Cache::new();
+    cache.ask("GET", &server.url("/a"), &[]);
+    assert_eq!(cache.ask("GET", &server.url("/a"), &[]).field("x-a"), None);
+    pass(20);
+    let validated = cache.ask("GET", &server.url("/a"), &[]);
+    assert_eq!(validated.cache_status, "fwd=stale; fwd-status=304; ttl=10");
+    assert_eq!(validated.field("x-a"), Some("1"));
+}
+
+#[test]
+fn rfc9110_6_6_1_a_stored_response_without_a_date_gets_the_one_at_which_it_came() {
+    let server = origin(&[("cache-control", "max-age=60")], &[]);
+    let cache = Cache::new();
+    cache.ask("GET", &server.url("/a"), &[]);
+    let came = httpdate::fmt_http_date(crate::common::now());
+    pass(20);
+    let hit = cache.ask("GET", &server.url("/a"), &[]);
+    assert_eq!((hit.field("date"), hit.field("age")), (Some(came.as_str()), Some("20")));
+}
+
+#[test]
+fn rfc5861_3_a_head_that_is_served_stale_has_the_get_renewed() {
+    let server = Server::start(|seen| {
+        let control = "max-age=10, stale-while-revalidate=100";
+        Reply::ok(seen.nth.to_string()).header("cache-control", control)
+    });
+    let cache = Cache::new();
+    cache.ask("GET", &server.url("/a"), &[]);
+    pass(20);
+    assert!(cache.ask("HEAD", &server.url("/a"), &[]).is_hit());
+    let renewed = cache.ask("GET", &server.url("/a"), &[]);
+    assert_eq!((renewed.text(), renewed.is_hit()), ("1", true));
+    assert_eq!(server.seen()[1].method, "GET");
+}

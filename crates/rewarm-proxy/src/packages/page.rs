@@ -87,7 +87,8 @@ impl Page {
         // Upstream's date says nothing about a change of the links.
         headers.remove(LAST_MODIFIED);
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
-        if status != StatusCode::OK {
+        if status == StatusCode::NOT_MODIFIED {
+            drop_digests(headers);
             return Ok(None);
         }
         let Some(rewrite) = self.rewrite(url, headers) else { return Ok(None) };
@@ -96,16 +97,7 @@ impl Page {
             let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
             return Err(PageError::Encoded { url: url.clone(), coding });
         }
-        const OF_THE_BYTES: [HeaderName; 5] = [
-            CONTENT_LENGTH,
-            HeaderName::from_static("content-md5"),
-            HeaderName::from_static("digest"),
-            HeaderName::from_static("content-digest"),
-            HeaderName::from_static("repr-digest"),
-        ];
-        for name in OF_THE_BYTES {
-            headers.remove(name);
-        }
+        drop_digests(headers);
         Ok(Some(rewrite))
     }
 
@@ -153,6 +145,20 @@ impl Page {
             mapped += rest;
             headers.extend(HeaderValue::from_str(&mapped).ok().map(|value| (LINK, value)));
         }
+    }
+}
+
+/// Drops what is said of the bytes that came.
+fn drop_digests(headers: &mut HeaderMap) {
+    const OF_THE_BYTES: [HeaderName; 5] = [
+        CONTENT_LENGTH,
+        HeaderName::from_static("content-md5"),
+        HeaderName::from_static("digest"),
+        HeaderName::from_static("content-digest"),
+        HeaderName::from_static("repr-digest"),
+    ];
+    for name in OF_THE_BYTES {
+        headers.remove(name);
     }
 }
 

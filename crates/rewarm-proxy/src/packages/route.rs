@@ -95,10 +95,15 @@ impl Packages {
         if query != asked.query {
             return Err(Refusal::Path);
         }
-        let (name, rest) = asked.path[1..].split_once('/').unwrap_or((&asked.path[1..], ""));
+        let path = &asked.path[1..];
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        // npm drops the registry's path when it puts the registry's host into a link, in some of its
+        // commands: tarballs are asked for at the root, also those of a package called `npm`.
+        let is_at_root = path.contains("/-/") && path.ends_with(".tgz");
         let (upstream, rest) = match self.upstreams.get(name) {
-            Some(upstream) => (upstream, rest),
-            None => (self.npm_at_root(&asked.path[1..])?, &asked.path[1..]),
+            Some(upstream) if !(is_at_root && rest.starts_with("-/")) => (upstream, rest),
+            _ if is_at_root => (self.first_npm()?, path),
+            _ => return Err(Refusal::NotFound),
         };
         let place = links::find(upstream, &self.secret, rest).ok_or(Refusal::NotFound)?;
         let kind = match place {
@@ -114,12 +119,9 @@ impl Packages {
         Ok(Route { request, page })
     }
 
-    /// npm drops the registry's path when it puts the registry's host into a link, in some of its
-    /// commands: tarballs are asked for at the root.
-    fn npm_at_root(&self, path: &str) -> Result<&Upstream, Refusal> {
-        let is_tarball = path.contains("/-/") && path.ends_with(".tgz");
+    fn first_npm(&self) -> Result<&Upstream, Refusal> {
         let mut npm = self.upstreams.iter().filter(|upstream| upstream.kind() == Kind::Npm);
-        npm.next().filter(|_| is_tarball).ok_or(Refusal::NotFound)
+        npm.next().ok_or(Refusal::NotFound)
     }
 
     fn page(&self, kind: PageKind, upstream: &Upstream, rest: &str, root: &str) -> Page {
@@ -146,14 +148,17 @@ fn kind_of(upstream: &Upstream, path: &str) -> Result<Option<PageKind>, Refusal>
             let is_packument = !path.starts_with("-/") && !path.contains("/-/");
             Ok(is_packument.then_some(PageKind::Packument))
         }
-        Kind::Conda if !name.contains("repodata") => match name.ends_with(".jlap") {
-            true => Err(Refusal::NotFound),
-            false => Ok(None),
-        },
-        // Clients go on to plain JSON when another form of it is not there.
-        Kind::Conda if name.ends_with(".json") => Ok(Some(PageKind::Repodata)),
-        Kind::Conda if name.ends_with(".json.zst") => Ok(Some(PageKind::PackedRepodata)),
-        Kind::Conda => Err(Refusal::NotFound),
+        Kind::Conda => {
+            let is_repodata = name.starts_with("repodata") || name.starts_with("current_repodata");
+            // Clients go on to plain JSON when another form of it is not there.
+            const FORMS: [&str; 3] = [".json.bz2", ".jlap", "_shards.msgpack.zst"];
+            match is_repodata {
+                true if name.ends_with(".json") => Ok(Some(PageKind::Repodata)),
+                true if name.ends_with(".json.zst") => Ok(Some(PageKind::PackedRepodata)),
+                true if FORMS.iter().any(|form| name.ends_with(form)) => Err(Refusal::NotFound),
+                _ => Ok(None),
+            }
+        }
     }
 }
 

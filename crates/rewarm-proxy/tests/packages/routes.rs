@@ -31,6 +31,14 @@ fn names_lead_to_their_upstreams() {
         ("/npm/@s%2fn", "https://registry.npmjs.org/@s%2fn"),
         ("/npm/@s/n", "https://registry.npmjs.org/@s%2fn"),
         ("/npm/@s/n/-/n-1.tgz", "https://registry.npmjs.org/@s/n/-/n-1.tgz"),
+        (
+            "/conda/c/noarch/repodata-tools-1-0.conda",
+            "https://conda.anaconda.org/c/noarch/repodata-tools-1-0.conda",
+        ),
+        ("/npm/-/npm-1.tgz", "https://registry.npmjs.org/npm/-/npm-1.tgz"),
+        ("/conda/-/conda-1.tgz", "https://registry.npmjs.org/conda/-/conda-1.tgz"),
+        ("/npm/npm/-/npm-1.tgz", "https://registry.npmjs.org/npm/-/npm-1.tgz"),
+        ("/@s/n/-/n-1.tgz", "https://registry.npmjs.org/@s/n/-/n-1.tgz"),
         ("/left-pad/-/left-pad-1.tgz", "https://registry.npmjs.org/left-pad/-/left-pad-1.tgz"),
     ] {
         assert_eq!(asked(target), url);

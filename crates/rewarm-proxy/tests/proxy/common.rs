@@ -34,18 +34,20 @@ pub(crate) fn before(origin: &Server) -> Running {
 }
 
 pub(crate) fn start(mode: Mode, limits: Limits) -> Running {
+    let spills = std::env::temp_dir();
+    let config = ClientConfig { proxies: Proxies::None, retries: 0, ..ClientConfig::new(spills) };
+    start_with(mode, limits, config)
+}
+
+pub(crate) fn start_with(mode: Mode, limits: Limits, config: ClientConfig) -> Running {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let store = Store::open(&dir.path().join("cache")).expect("a store can be made");
-    let config = ClientConfig {
-        proxies: Proxies::None,
-        retries: 0,
-        ..ClientConfig::new(dir.path().to_owned())
-    };
     let (told, served) = std::sync::mpsc::channel();
     let config = ProxyConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         client: Client::new(store, config, Clock::new(now)),
         limits,
+        token: None,
         watch: Watch::new(move |served| drop(told.send(served.clone()))),
     };
     let proxy = Proxy::bind(config, mode).expect("a free port can be had");

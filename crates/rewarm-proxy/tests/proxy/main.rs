@@ -3,5 +3,7 @@
 mod basics;
 mod bodies;
 mod common;
+mod forward;
 mod framing;
 mod limits;
+mod packages;

@@ -22,6 +22,7 @@ use crate::layout;
 use crate::lock::Lock;
 use crate::record::Format;
 use crate::store::Store;
+use crate::tree::Manifest;
 
 /// A number of things and their size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -231,7 +232,33 @@ impl Store {
                 report.note(removal, &path, self.remove_stray(stray, &path));
             }
         }
+        self.remove_empty_dirs(plan);
         Ok(report)
+    }
+
+    /// Removes the directories that a plan may have emptied. Who is about to write into one makes it
+    /// again.
+    fn remove_empty_dirs(&self, plan: &GcPlan) {
+        let mut dirs: Vec<PathBuf> = Vec::new();
+        for removal in &plan.removals {
+            let mut paths = vec![self.path_of(&removal.target)];
+            if let Target::Tree(tree) = &removal.target {
+                paths.push(self.record_path::<Manifest>(&tree.digest));
+            }
+            for path in paths {
+                let above = path.ancestors().skip(1).take_while(|dir| *dir != self.root());
+                dirs.extend(above.map(Path::to_owned));
+            }
+        }
+        // Those below others first.
+        dirs.sort_unstable_by(|a, b| b.cmp(a));
+        dirs.dedup();
+        let kept = [layout::TMP, layout::LOCKS, layout::LEASES, layout::PARTIAL];
+        let kept = kept.map(|name| self.root().join(name));
+        for dir in dirs.iter().filter(|dir| !kept.contains(dir)) {
+            // One that is not empty is refused.
+            let _ = fs::remove_dir(dir);
+        }
     }
 
     fn path_of(&self, target: &Target) -> PathBuf {

@@ -362,6 +362,10 @@ fn purge_leaves_an_empty_store_that_works() {
     store.sweep(&known(), &Limits::nothing(), now()).unwrap();
     let inventory = store.inventory(&known()).unwrap();
     assert!(inventory.totals().is_empty() && inventory.strays.is_empty(), "{inventory:?}");
+    let left = walk(store.root());
+    let names = left.iter().filter_map(|path| path.file_name()?.to_str()).collect::<Vec<_>>();
+    let expected = ["CACHEDIR.TAG", "leases", "locks", "gate", "sweep", "tmp"];
+    assert!(names.iter().all(|name| expected.contains(name)), "no empty directory: {names:?}");
     put_note(&store, "text", Duration::ZERO);
     assert!(store.read::<Note>(&Digest::of("text")).is_some());
 }
@@ -412,7 +416,7 @@ fn inventory_lists_records_with_their_references_and_totals() {
 #[test]
 fn removed_records_free_their_space_at_once_and_nobody_elses() {
     let (_dir, store) = store();
-    let (gone, own) = put_note(&store, "own", Duration::ZERO);
+    let (gone, own) = put_note(&store, "own", Duration::from_secs(10));
     let shared = put(&store, b"shared");
     let (other, third) = (Digest::of("other"), Digest::of("third"));
     store.write(&gone, &note("own", &[own, shared])).unwrap();
@@ -481,4 +485,23 @@ fn other_format_that_a_lease_names_stays_even_when_it_is_to_go_now() {
     let report = store.sweep(&known(), &now_please, now()).unwrap();
     assert_eq!((report.removed["note-v2"].entries, report.removed["thing-v9"].entries), (1, 1));
     assert!(!path.exists() && leftovers(&store).is_empty());
+}
+
+#[test]
+fn writers_go_on_while_a_sweeper_removes_the_directories_it_emptied() {
+    let (_dir, store) = store();
+    let keys: Vec<Digest> = (0..200).map(|n| Digest::of(format!("{n}"))).collect();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                store.sweep(&known(), &Limits::nothing(), now()).expect("a sweep");
+            }
+        });
+        for key in &keys {
+            store.write(key, &note("text", &[])).expect("a record can always be written");
+            put(&store, key.as_bytes());
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

@@ -62,10 +62,20 @@ fn one(
     let Some(target) = target else {
         return stream(context, &request, args.explain).map(|()| None);
     };
-    let fetched = fetch(context, &request)?;
+    let mut fetched = fetch(context, &request)?;
+    if is_gone(context, &fetched)? {
+        // Somebody emptied the cache just now.
+        fetched = fetch(context, &request)?;
+    }
     let placed = place(context, &fetched, target)?;
     report(context, args, &fetched, &placed);
     Ok(Some(describe(&fetched, &placed)))
+}
+
+/// Whether the body has left the cache since it came.
+fn is_gone(context: &Context<'_>, fetched: &Fetched) -> Result<bool, Failure> {
+    let Content::Stored(blob) = &fetched.content else { return Ok(false) };
+    Ok(context.store()?.blob_path(&blob.digest).is_none())
 }
 
 /// What to fetch and where to put it; no file is to be written twice.

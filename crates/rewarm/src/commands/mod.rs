@@ -10,6 +10,7 @@ pub(crate) mod packages;
 mod proxy;
 mod run;
 mod shell_hook;
+mod with;
 
 use std::io::Write;
 use std::path::Path;
@@ -24,7 +25,7 @@ use crate::ui::Ui;
 
 /// The exit code for a command's own failures where it passes on the code of another program.
 pub(crate) fn failure_code(command: &Command) -> Option<u8> {
-    matches!(command, Command::Run(_)).then_some(run::OWN_FAILURE)
+    matches!(command, Command::Run(_) | Command::With(_)).then_some(run::OWN_FAILURE)
 }
 
 /// Runs one command.
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli, caller: Caller, ui: &Ui) -> Outcome {
         Command::Check(args) => check::run(&context, &args),
         Command::Fetch(args) => fetch::run(&context, &args),
         Command::Proxy(args) => proxy::run(&context, &args),
+        Command::With(args) => with::run(&context, &args),
         Command::Cache(args) => cache::run(&context, &args),
         Command::Clean(args) => clean::run(&context, &args),
         Command::Info => info::run(&context),

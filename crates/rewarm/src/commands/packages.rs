@@ -60,6 +60,11 @@ pub(crate) fn open(context: &Context<'_>, args: &args::Proxy) -> Result<Packages
             upstreams.set(upstream(name, kind, url)?);
         }
     }
+    before(context, upstreams)
+}
+
+/// Package mode in front of these upstreams.
+pub(crate) fn before(context: &Context<'_>, upstreams: Upstreams) -> Result<Packages, Failure> {
     Ok(Packages::new(upstreams, secret(context.store()?)?))
 }
 

@@ -5,16 +5,22 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 
+use rewarm_http::{Client, ClientConfig, Clock};
 use rewarm_proxy::packages::Upstreams;
-use rewarm_proxy::{Limits, Mode, Proxy, ProxyConfig, ProxyError, Served, Watch};
+use rewarm_proxy::{Limits, Mode, Proxy, ProxyConfig, ProxyError, Served, Token, Watch};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args;
 use crate::commands::{fetch, packages, print};
-use crate::context::Context;
+use crate::context::{Context, now};
 use crate::error::{Failure, Outcome};
+use crate::network;
+
+/// The variable with the token that clients have to know.
+const TOKEN: &str = "REWARM_PROXY_TOKEN";
 
 pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
     let mode = match &args.upstream {
@@ -23,23 +29,32 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
     };
     let upstreams = match &mode {
         Mode::Packages(packages) => packages.upstreams().clone(),
-        Mode::Upstream(_) => Upstreams::none(),
+        Mode::Upstream(_) | Mode::Forward(_) => Upstreams::none(),
     };
+    let key = Key::of(context, args)?;
+    let client = network::client_config(&context.settings, std::env::temp_dir());
+    let client = ClientConfig { shared: args.shared, ..client };
+    let client = Client::new(context.store()?.clone(), client, Clock::new(now));
     let (watch, mut log) = watch();
     let config = ProxyConfig {
         listen: args.listen,
-        client: context.client()?.clone(),
+        client: client.clone(),
         limits: Limits { connections: args.max_connections.into(), ..Limits::default() },
+        token: key.token.clone(),
         watch,
     };
     let proxy = Proxy::bind(config, mode).map_err(failure)?;
-    announce(context, &proxy, &upstreams)?;
+    announce(context, &key.root(proxy.address()), &proxy, &upstreams)?;
     let served = context.serve(async {
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let mut stop = Some(stop);
-        let mut serving = std::pin::pin!(proxy.serve(async { drop(stopped.await) }));
+        let mut serving = std::pin::pin!(async {
+            proxy.serve(async { drop(stopped.await) }).await?;
+            client.finish().await;
+            Ok(())
+        });
         loop {
             tokio::select! {
                 result = &mut serving => return result.map_err(failure),
@@ -78,25 +93,58 @@ fn describe(served: &Served) -> String {
     format!("{method} `{url}`: {}, {reuse}, {bytes} bytes{end}", status.as_u16())
 }
 
+/// What clients have to know.
+struct Key {
+    token: Option<Token>,
+    /// Whether the user has never seen it.
+    is_new: bool,
+}
+
+impl Key {
+    /// Whoever can reach an address that is not loopback is not known to be this user.
+    fn of(context: &Context<'_>, args: &args::Proxy) -> Result<Self, Failure> {
+        let given = context.settings.caller.text(TOKEN);
+        let given = given.map(Token::new).transpose();
+        let token = given.map_err(|error| Failure::usage(format!("`{TOKEN}`: {error}")))?;
+        if args.listen.ip().is_loopback() || token.is_some() {
+            return Ok(Self { token, is_new: false });
+        }
+        context.ui.warn(&format!(
+            "`{}` can be reached from other machines; whoever has the token can use the proxy",
+            args.listen
+        ));
+        Ok(Self { token: Some(Token::random().map_err(Failure::world)?), is_new: true })
+    }
+
+    /// The URL of the proxy as clients have to write it, without the final slash. A token that the
+    /// user knows is not repeated.
+    fn root(&self, address: SocketAddr) -> String {
+        match &self.token {
+            None => format!("http://{address}"),
+            Some(token) if self.is_new => format!("http://rewarm:{}@{address}", token.reveal()),
+            Some(_) => format!("http://rewarm:${TOKEN}@{address}"),
+        }
+    }
+}
+
 /// Says where the proxy listens and how to use it.
-fn announce(context: &Context<'_>, proxy: &Proxy, upstreams: &Upstreams) -> Outcome {
-    let address = proxy.address();
-    context.ui.note(&format!("serving `http://{address}/`; Ctrl-C ends it"));
-    for line in packages::advice(upstreams, &format!("http://{address}")) {
+fn announce(context: &Context<'_>, root: &str, proxy: &Proxy, upstreams: &Upstreams) -> Outcome {
+    context.ui.note(&format!("serving `{root}/`; Ctrl-C ends it"));
+    for line in packages::advice(upstreams, root) {
         context.ui.note(&line);
     }
     if !context.settings.json {
         return Ok(0);
     }
     let line = json!({
-        "address": address.to_string(),
-        "url": format!("http://{address}/"),
-        "upstreams": packages::places(upstreams, &format!("http://{address}")),
+        "address": proxy.address().to_string(),
+        "url": format!("{root}/"),
+        "upstreams": packages::places(upstreams, root),
     });
     print(format!("{line}\n").as_bytes())
 }
 
-fn failure(error: ProxyError) -> Failure {
+pub(super) fn failure(error: ProxyError) -> Failure {
     let taken = |error: &(dyn Error + 'static)| {
         let error = error.downcast_ref::<io::Error>();
         error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rewarm_testkit::sandbox::Sandbox;
+use rewarm_testkit::tools;
 
 use crate::support::sandbox;
 
@@ -46,7 +47,8 @@ fn run_page(sandbox: &Sandbox, page: &Path) -> usize {
     let own = Path::new(env!("CARGO_BIN_EXE_rewarm")).parent().expect("it lies in a directory");
     #[expect(clippy::disallowed_methods, reason = "a shell has to find its tools")]
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = format!("{}:{}", own.display(), path.display());
+    let tools = tools::environment().join("bin");
+    let path = format!("{}:{}:{}", own.display(), path.display(), tools.display());
     let commands = commands(&text);
     for (line, code) in &commands {
         let output = sandbox.output(sandbox.shell(line).env("PATH", &path));

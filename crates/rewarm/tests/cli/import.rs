@@ -90,6 +90,19 @@ impl Index {
         dir
     }
 
+    /// Has uv install all files, so that they are unpacked in its cache, which is returned.
+    fn fill_uv(&self, sandbox: &Sandbox) -> PathBuf {
+        let (dir, tools) = (sandbox.home().join("uv"), tools::environment());
+        let mut command = Command::new(tools.join("bin/uv"));
+        command.args(["pip", "install", "--quiet", "--no-config", "--python"]);
+        command.arg(tools.join("bin/python")).arg("--cache-dir").arg(&dir).arg("--index-url");
+        command.arg(self.server.url("/simple/")).arg("--target").arg(sandbox.home().join("site"));
+        command.args(self.artifacts.iter().map(|artifact| &artifact.name));
+        command.env("HOME", sandbox.home()).env_remove("UV_FIND_LINKS");
+        sandbox.output(&mut command).expect_code(0);
+        dir
+    }
+
     fn file_url(&self, artifact: &Artifact) -> String {
         self.server.url(&format!("/files/{}", artifact.filename))
     }
@@ -116,8 +129,12 @@ impl Index {
 }
 
 fn import(sandbox: &Sandbox, dir: &Path, args: &[&str]) -> Value {
+    import_from("pip", sandbox, dir, args)
+}
+
+fn import_from(tool: &str, sandbox: &Sandbox, dir: &Path, args: &[&str]) -> Value {
     let dir = dir.to_str().expect("text");
-    let args = [&["--json", "cache", "import", "pip", dir], args].concat();
+    let args = [&["--json", "cache", "import", tool, dir], args].concat();
     let output = sandbox.run(args).expect_code(0);
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
@@ -310,6 +327,28 @@ fn page_whose_head_is_newer_than_its_body_is_not_believed() {
 }
 
 #[test]
+fn negative_length_is_not_taken_for_a_length() {
+    let (sandbox, index) = (sandbox(), Index::start());
+    let dir = index.fill(&sandbox, false);
+    let heads = picture(&dir).into_keys().filter(|path| path.extension().is_none());
+    for head in heads.filter(|path| path.is_file()) {
+        let mut bytes = fs::read(&head).expect("readable");
+        let name =
+            bytes.windows(14).position(|window| window.eq_ignore_ascii_case(b"content-length"));
+        let text = name.expect("pip kept it") + 15;
+        bytes[text] = b'-';
+        fs::write(&head, bytes).expect("writable");
+        let body = fs::File::options().write(true).open(head.with_extension("body"));
+        body.expect("a body")
+            .set_modified(std::fs::metadata(&head).expect("a head").modified().expect("a time"))
+            .expect("utimes");
+    }
+    let report = index.import(&sandbox, &dir);
+    assert_eq!(reasons(&report), ["nothing says how long its body should be"; 2], "{report}");
+    assert_eq!(taken(&report, "response"), 2, "files are known by their digests: {report}");
+}
+
+#[test]
 fn temporary_and_strange_files_are_passed_over() {
     let (sandbox, index) = (sandbox(), Index::start());
     let dir = index.fill(&sandbox, false);
@@ -330,4 +369,93 @@ fn directory_that_is_no_cache_of_pips_is_refused() {
     let refused = sandbox.run(["cache", "import", "pip", "."]).expect_code(2);
     assert!(refused.stderr.contains("no HTTP cache of pip's in `[PROJECT]"), "{refused}");
     assert!(refused.stderr.contains("`pip cache dir`"), "{refused}");
+}
+
+const PYPROJECT: &str = "[project]\nname = \"app\"\nversion = \"1\"\n";
+
+#[test]
+fn nothing_of_uvs_is_taken_without_its_word_and_all_of_it_is_named() {
+    let (sandbox, index) = (sandbox(), Index::start());
+    let dir = index.fill_uv(&sandbox);
+    let before = picture(&dir);
+    let report = import_from("uv", &sandbox, &dir, &[]);
+    assert_eq!(report["taken"], serde_json::json!([]), "{report}");
+    let reasons = reasons(&report);
+    assert_eq!(reasons.len(), 2, "{report}");
+    assert!(reasons.iter().all(|reason| reason.contains("`--trust-uv`")), "{report}");
+    assert_eq!(report["index_pages"], 2, "{report}");
+    let text = sandbox.run(["cache", "import", "uv", dir.to_str().expect("text")]).expect_code(0);
+    assert!(text.stdout.contains("2  skipped: unpacked, so that nothing proves"), "{text}");
+    assert!(text.stdout.contains("2  skipped: index pages are kept as uv's own data"), "{text}");
+    assert_eq!(picture(&dir), before);
+    project(&sandbox, &index.server, PYPROJECT);
+    sandbox.run(["--offline", "install"]).expect_code(3);
+}
+
+#[test]
+fn unpacked_wheels_taken_on_uvs_word_are_what_rewarm_would_unpack() {
+    let (sandbox, index) = (sandbox(), Index::start());
+    let dir = index.fill_uv(&sandbox);
+    let before = picture(&dir);
+    let plan = import_from("uv", &sandbox, &dir, &["--trust-uv", "--dry-run"]);
+    assert_eq!(taken(&plan, "tree"), 2, "{plan}");
+    let report = import_from("uv", &sandbox, &dir, &["--trust-uv"]);
+    assert_eq!((taken(&report, "tree"), reasons(&report).len()), (2, 0), "{report}");
+    sandbox.run(["cache", "verify"]).expect_code(0);
+    project(&sandbox, &index.server, PYPROJECT);
+    let installed = sandbox.run(["--offline", "install"]).expect_code(0);
+    assert!(installed.stderr.contains("nothing downloaded"), "{installed}");
+    let hello = crate::support::tool(&sandbox, ".venv/bin/hello", &[]).expect_code(0);
+    assert_eq!(hello.stdout, "hello world\n");
+    let again = import_from("uv", &sandbox, &dir, &["--trust-uv"]);
+    assert!(again["taken"][0]["how"] == "present" && again["taken"][1]["how"] == "present");
+    assert_eq!(picture(&dir), before, "uv's cache is only read");
+
+    let own = self::sandbox();
+    let lock = rewarm_testkit::packages::pylock(&index.artifacts, &index.server.url("/files/"));
+    own.write("pyproject.toml", PYPROJECT);
+    own.write("pylock.toml", lock);
+    own.run(["install"]).expect_code(0);
+    assert_eq!(trees(&sandbox), trees(&own));
+}
+
+/// The files of all trees, with their permission bits.
+fn trees(sandbox: &Sandbox) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let root = sandbox.cache().join("trees-v1");
+    let files = picture(&root).into_keys().filter(|path| path.is_file());
+    let of = |path: PathBuf| {
+        let mode = fs::metadata(&path).expect("it is there").mode();
+        let bytes = fs::read(&path).expect("readable");
+        (path.strip_prefix(&root).expect("below the root").to_owned(), (mode, bytes))
+    };
+    files.map(of).collect()
+}
+
+#[test]
+fn unpacked_wheel_that_is_not_as_its_record_says_is_not_taken() {
+    let (sandbox, index) = (sandbox(), Index::start());
+    let dir = index.fill_uv(&sandbox);
+    let archive = dir.join("archive-v0");
+    let edited = picture(&archive).into_keys().find(|path| path.ends_with("hello/cli.py"));
+    let edited = edited.expect("uv has unpacked it");
+    // Another name of the same file stands in the directory that uv installed to.
+    fs::remove_file(&edited).expect("it is there");
+    fs::write(&edited, "print('edited')\n").expect("writable");
+    let report = import_from("uv", &sandbox, &dir, &["--trust-uv"]);
+    assert_eq!(taken(&report, "tree"), 1, "{report}");
+    let reasons = reasons(&report);
+    assert_eq!(reasons.len(), 1, "{report}");
+    assert!(reasons[0].contains("does not have the digest that `RECORD` gives"), "{reasons:?}");
+    fs::write(edited.with_file_name("stray.py"), "").expect("writable");
+    project(&sandbox, &index.server, PYPROJECT);
+    sandbox.run(["--offline", "install"]).expect_code(3);
+}
+
+#[test]
+fn options_for_one_tool_are_refused_for_the_other() {
+    let sandbox = sandbox();
+    sandbox.run(["cache", "import", "pip", ".", "--trust-uv"]).expect_code(2);
+    sandbox.run(["cache", "import", "uv", ".", "--url", "https://h/"]).expect_code(2);
+    let refused = sandbox.run(["cache", "import", "uv", "."]).expect_code(2);
+    assert!(refused.stderr.contains("`uv cache dir`"), "{refused}");
 }

@@ -41,6 +41,33 @@ fn a_deleted_environment_comes_back_without_the_network() {
 }
 
 #[test]
+fn all_that_is_missing_is_named_at_once_where_the_network_may_not_be_used() {
+    let (sandbox, origin) = (sandbox(), origin(&distributions()));
+    project(&sandbox, &origin, PYPROJECT);
+    for command in [&["install"][..], &["run", "true"], &["check"]] {
+        let output = sandbox.run([&["--offline"], command].concat());
+        let code = if command[0] == "run" { 125 } else { 3 };
+        let stderr = output.expect_code(code).stderr;
+        let said = "2 files are not in the cache, and the network may not be used:";
+        assert!(stderr.contains(said), "{command:?}: {stderr}");
+        for artifact in distributions() {
+            assert!(stderr.contains(&origin.url(&format!("/{}", artifact.filename))), "{stderr}");
+        }
+        assert!(stderr.contains("hint: run once without `--offline`"), "{stderr}");
+    }
+    assert_eq!(requests(&origin), 0);
+    sandbox
+        .run(["-q", "fetch", &origin.url(&format!("/{}", distributions()[0].filename))])
+        .expect_code(0);
+    let one = sandbox.run(["--offline", "install"]).expect_code(3);
+    assert!(one.stderr.contains(&distributions()[1].filename), "{one}");
+    assert!(!one.stderr.contains(&distributions()[0].filename), "{one}");
+    let both = [&origin.url("/x"), &origin.url("/y")];
+    let fetch = sandbox.run(["--offline", "fetch", both[0], both[1]]).expect_code(3);
+    assert!(both.iter().all(|url| fetch.stderr.contains(*url)), "{fetch}");
+}
+
+#[test]
 fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let (sandbox, origin) = (sandbox(), origin(&distributions()));
     project(&sandbox, &origin, PYPROJECT);

@@ -15,6 +15,7 @@ pub(crate) async fn through_proxy(client: Client, upstream: &str) -> Result<Vec<
         client,
         limits: Limits::default(),
         watch: Watch::none(),
+        token: None,
     };
     let mode = Mode::Upstream(Url::parse(upstream).expect("a URL"));
     let proxy = Proxy::bind(config, mode).expect("a free port");

@@ -1,6 +1,6 @@
-//! `rewarm cache import`: takes over what other tools have downloaded.
+//! `rewarm cache import pip`: takes over what pip has downloaded.
 //!
-//! Their directories are only read. What is taken was checked to the last byte; what is not is named
+//! pip's directory is only read. What is taken was checked to the last byte; what is not is named
 //! with the reason. Doing it again takes only what is new.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use rewarm_http::import::{Candidate, Hints, Skip, Skipped, Taken, pip};
 use rewarm_store::{Count, LinkKind};
 use serde_json::{Value, json};
 
-use crate::args::{Import, Tool};
+use crate::args::Import;
 use crate::commands::{fetch, json_path, print, print_json};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
@@ -27,9 +27,12 @@ struct Report {
 }
 
 pub(super) fn run(context: &Context<'_>, args: &Import) -> Outcome {
+    if args.trust_uv {
+        return Err(Failure::usage("`--trust-uv` is for uv's cache"));
+    }
     let dir = match &args.dir {
         Some(dir) => context.settings.caller.cwd.join(dir),
-        None => default_dir(context, args.tool)?,
+        None => default_dir(context)?,
     };
     if !pip::is_cache(&dir) {
         let text = format!("there is no HTTP cache of pip's in `{}`", dir.display());
@@ -82,10 +85,9 @@ pub(super) fn run(context: &Context<'_>, args: &Import) -> Outcome {
     }
 }
 
-/// Where a tool keeps its cache unless told otherwise.
-fn default_dir(context: &Context<'_>, tool: Tool) -> Result<PathBuf, Failure> {
+/// Where pip keeps its cache unless told otherwise.
+fn default_dir(context: &Context<'_>) -> Result<PathBuf, Failure> {
     let caller = &context.settings.caller;
-    let Tool::Pip = tool;
     let fallback = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
     let given = caller.get("PIP_CACHE_DIR").map(|dir| caller.cwd.join(dir));
     let dir = given.or_else(|| caller.xdg("XDG_CACHE_HOME", fallback).map(|dir| dir.join("pip")));

@@ -77,8 +77,7 @@ fn summaries(store: &Store, found: &Inventory, now: SystemTime) -> HashMap<Diges
     let entries = inspect::entries(store, found).into_iter();
     entries
         .filter_map(|entry| {
-            let standings: Vec<Standing> =
-                entry.record.variants.iter().map(|v| inspect::standing(store, v, now)).collect();
+            let standings = entry.standings(store, now);
             let youngest = standings.iter().min_by_key(|standing| standing.age)?;
             let summary = Summary {
                 status: youngest.status,

@@ -5,6 +5,7 @@
 
 mod filter;
 mod import;
+mod import_uv;
 mod info;
 mod list;
 mod prune;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use rewarm_store::{Inventory, Store};
 use serde_json::json;
 
-use crate::args::Cache;
+use crate::args::{Cache, Tool};
 use crate::commands::{json_path, print, print_json};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
@@ -34,7 +35,10 @@ pub(crate) fn run(context: &Context<'_>, args: &Cache) -> Outcome {
         Cache::Prune(args) => prune::run(context, args),
         Cache::Purge { yes } => prune::purge(context, *yes),
         Cache::Verify => verify::run(context),
-        Cache::Import(args) => import::run(context, args),
+        Cache::Import(args) => match args.tool {
+            Tool::Pip => import::run(context, args),
+            Tool::Uv => import_uv::run(context, args),
+        },
     }
 }
 

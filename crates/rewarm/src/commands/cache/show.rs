@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue};
-use rewarm_http::inspect::{self, Action, Entry, Judgement, Standing};
+use rewarm_http::inspect::{self, Action, Audience, Entry, Judgement, Standing};
 use rewarm_http::{Request, Url};
 use rewarm_store::Store;
 use serde_json::{Value, json};
@@ -89,26 +89,26 @@ fn paragraph(
     let is_asked = entry.info.key == judged.key;
     let unused = now.duration_since(entry.info.last_used).unwrap_or_default();
     let mut text = format!("\n  key {}\n", entry.info.key);
-    text += &format!("    {}; last used {} ago\n", identity(url, entry), age(unused));
-    for (index, variant) in entry.record.variants.iter().enumerate() {
-        let standing = inspect::standing(store, variant, now);
+    text += &format!("    {}; last used {} ago\n", audience(url, entry), age(unused));
+    for (index, standing) in entry.standings(store, now).into_iter().enumerate() {
         let mark = if is_asked && judged.response == Some(index) { "*" } else { " " };
         text += &response(mark, &standing, now);
     }
     if !is_asked {
-        text += "    not for this request, which has other credentials\n";
+        text += "    not for this request, which is somebody else's\n";
     }
     text
 }
 
 /// Whose requests an entry is for.
-fn identity(url: &Url, entry: &Entry) -> &'static str {
-    if inspect::is_anonymous(url, &entry.info.key) {
-        "for requests without credentials"
-    } else if url.has_secret() || entry.record.url.contains("****") {
-        "for requests with credentials, or with another secret in the URL"
-    } else {
-        "for requests with credentials"
+fn audience(url: &Url, entry: &Entry) -> &'static str {
+    match Audience::of(url, &entry.info.key) {
+        Audience::Anonymous => "for requests without credentials",
+        Audience::Everybody => "for everybody, in a shared cache",
+        Audience::Other if entry.record.url.contains("****") => {
+            "for requests with credentials, or with another secret in the URL"
+        }
+        Audience::Other => "for requests with credentials",
     }
 }
 
@@ -153,8 +153,7 @@ fn words(judged: &Judgement) -> String {
 
 fn describe(store: &Store, url: &Url, entry: &Entry, judged: &Judgement, now: SystemTime) -> Value {
     let is_asked = entry.info.key == judged.key;
-    let responses = entry.record.variants.iter().enumerate().map(|(index, variant)| {
-        let standing = inspect::standing(store, variant, now);
+    let responses = entry.standings(store, now).into_iter().enumerate().map(|(index, standing)| {
         let vary = standing.vary.iter().map(|(name, is)| json!({ "name": name, "given": is }));
         let fields = standing.fields.iter().map(|(name, value)| json!([name, value]));
         json!({
@@ -175,7 +174,7 @@ fn describe(store: &Store, url: &Url, entry: &Entry, judged: &Judgement, now: Sy
     });
     json!({
         "key": entry.info.key.to_string(),
-        "anonymous": inspect::is_anonymous(url, &entry.info.key),
+        "audience": Audience::of(url, &entry.info.key).name(),
         "for_this_request": is_asked,
         "last_used": epoch(entry.info.last_used),
         "record_bytes": entry.info.bytes,
