@@ -225,7 +225,7 @@ impl Scenario {
 
 #[test]
 fn cache_that_cannot_be_written_costs_no_download() {
-    let tally = cold().run_all(Where::Cache, 1);
+    let tally = cold().run_all(Where::Cache, 2);
     assert!(tally.right() > tally.errors(), "only those that were killed have no file");
 }
 
@@ -238,12 +238,12 @@ fn cache_that_cannot_be_written_costs_no_hit() {
 
 #[test]
 fn cache_that_cannot_be_written_costs_no_resumption() {
-    broken_off().run_all(Where::Cache, 2);
+    broken_off().run_all(Where::Cache, 3);
 }
 
 #[test]
 fn file_that_cannot_be_written_is_named_with_the_cause() {
-    let tally = cold().run_all(Where::Everywhere, 2);
+    let tally = cold().run_all(Where::Everywhere, 3);
     assert!(tally.right() > 0 && tally.errors() > 0);
     let tally = warm().run_all(Where::Everywhere, 2);
     assert!(tally.errors() > 0);
@@ -251,6 +251,6 @@ fn file_that_cannot_be_written_is_named_with_the_cause() {
 
 #[test]
 fn temporary_directory_that_is_full_is_named_with_the_cause() {
-    let tally = unstorable().run_all(Where::Temporary, 1);
+    let tally = unstorable().run_all(Where::Temporary, 2);
     assert!(tally.errors() > 0);
 }

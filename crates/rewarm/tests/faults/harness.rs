@@ -111,6 +111,13 @@ impl Tally {
         }
     }
 
+    /// Whether the next case is one in `every`: the same ones each time, and all of them when torture
+    /// is asked for.
+    pub(crate) fn is_turn(&mut self, every: usize) -> bool {
+        self.offered += 1;
+        rounds(0) > 0 || self.offered % every == 1
+    }
+
     /// Runs one case; a panic is noted as its failure.
     pub(crate) fn attempt(&mut self, name: &str, case: impl FnOnce() -> Outcome) {
         match catch_unwind(AssertUnwindSafe(case)) {
@@ -378,13 +385,11 @@ pub(crate) async fn fetched(
     Ok(bytes)
 }
 
-/// Runs one case in `every`, the same ones each time; all of them when torture is asked for.
+/// Runs the case if it is one in `every`.
 pub(crate) fn run_some(every: usize, case: &Case, tally: &mut Tally) {
-    let every = if rounds(0) > 0 { 1 } else { every };
-    if tally.offered.is_multiple_of(every) {
+    if tally.is_turn(every) {
         run(case, tally);
     }
-    tally.offered += 1;
 }
 
 /// Runs a case to its end. One that fails does not keep the others from being run.
