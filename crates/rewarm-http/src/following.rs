@@ -117,8 +117,11 @@ impl Following {
                 return Ok(Step::Again);
             }
         }
-        let flight = call.client.store().try_flight(&call.flight_key);
-        if let Some(flight) = flight.map_err(|error| call.store_error(error))? {
+        // A cache that cannot be written any more costs the sharing, not the bytes.
+        let Ok(flight) = call.client.store().try_flight(&call.flight_key) else {
+            return self.take_over(call, None).await;
+        };
+        if let Some(flight) = flight {
             // The leader may have finished just before it let go.
             if !self.is_current(call)?
                 && let Some(step) = self.ended(call)?

@@ -35,6 +35,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How many of them for one host.
 const IDLE_CONNECTIONS: usize = 16;
 
+/// Bytes that are read from a connection at once, if it brings so many.
+const READ_BUFFER: usize = 256 * 1024;
+
 /// Bytes that the head of an answer may have.
 const HEAD_SIZE: usize = 64 * 1024;
 
@@ -339,7 +342,7 @@ impl Wire {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http1_max_buf_size(HEAD_SIZE)
+            .http1_max_buf_size(READ_BUFFER)
             .http1_max_headers(HEAD_FIELDS)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)

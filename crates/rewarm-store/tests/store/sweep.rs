@@ -416,7 +416,7 @@ fn inventory_lists_records_with_their_references_and_totals() {
 #[test]
 fn removed_records_free_their_space_at_once_and_nobody_elses() {
     let (_dir, store) = store();
-    let (gone, own) = put_note(&store, "own", Duration::ZERO);
+    let (gone, own) = put_note(&store, "own", Duration::from_secs(10));
     let shared = put(&store, b"shared");
     let (other, third) = (Digest::of("other"), Digest::of("third"));
     store.write(&gone, &note("own", &[own, shared])).unwrap();

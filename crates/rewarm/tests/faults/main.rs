@@ -10,4 +10,6 @@ mod disk;
 mod harness;
 mod origin;
 mod proxied;
+#[cfg(target_os = "linux")]
+mod proxy_process;
 mod surroundings;
