@@ -10,6 +10,7 @@
 
 mod bench;
 mod conformance;
+mod fuzz;
 mod measure;
 mod setup;
 mod steps;
@@ -24,6 +25,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench [NAME]    measure rewarm beside the alternatives (fetch, run, check, install)
   conformance     the public HTTP cache checks against `rewarm proxy` (needs npm; --shared)
   torture [NAME]  the tests, or those named, with many rounds (REWARM_TORTURE_ROUNDS, default 2000)
+  fuzz [TARGET [INPUT]] [--seconds N]
+                  feed the parsers of foreign bytes (60 s for each target), or one with one input
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         ["bench", ref names @ ..] => bench::run(names),
         ["conformance", ref args @ ..] => conformance::main(args),
         ["torture", ref names @ ..] => steps::torture(names),
+        ["fuzz", ref words @ ..] => fuzz::main(words),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -41,7 +41,7 @@ pub(crate) fn torture(names: &[&str]) -> Result<()> {
     step("torture", &mut command)
 }
 
-fn cargo(args: &[&str]) -> Command {
+pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args);
     command

@@ -32,7 +32,7 @@ mod ledger;
 pub mod policy;
 pub mod record;
 mod request;
-mod resume;
+pub mod resume;
 mod spill;
 mod stored;
 mod tls;

@@ -23,12 +23,7 @@ pub(crate) fn range_from(start: u64) -> HeaderValue {
 
 /// Whether a 206 carries exactly the rest that was asked for: from `start` to the end of a body of
 /// `total` bytes, of the representation that `stored` describes.
-pub(crate) fn is_the_rest(
-    part: &HeaderMap,
-    start: u64,
-    total: Option<u64>,
-    stored: &HeaderMap,
-) -> bool {
+pub fn is_the_rest(part: &HeaderMap, start: u64, total: Option<u64>, stored: &HeaderMap) -> bool {
     let Some((first, last, length)) = content_range(part) else { return false };
     let same_tag = match (part.get(ETAG), stored.get(ETAG)) {
         (Some(new), Some(old)) => new == old,
@@ -49,8 +44,8 @@ pub(crate) fn announced_total(part: &HeaderMap) -> Option<u64> {
     content_range(part)?.2
 }
 
-/// First byte, last byte, total (RFC 9110 section 14.4).
-pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
+/// First byte, last byte, total (RFC 9110 section 14.4); `None` if there is not exactly one such field.
+pub fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
     let mut values = headers.get_all(CONTENT_RANGE).iter();
     let text = values.next()?.to_str().ok()?;
     if values.next().is_some() {

@@ -183,6 +183,17 @@ pub(crate) fn lock_if_free(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Whether nobody holds the lock of a file or directory at this moment.
+pub(crate) fn is_lock_free(file: &File) -> io::Result<bool> {
+    let is_free = lock_if_free(file)?;
+    if is_free {
+        // A child that was forked meanwhile shares the open file; closing ours alone would leave
+        // the lock with the child.
+        flock(file, FlockOperation::Unlock)?;
+    }
+    Ok(is_free)
+}
+
 /// Whether `path` still leads to the open `file`.
 pub(crate) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;

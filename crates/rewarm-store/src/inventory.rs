@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::digest::Digest;
-use crate::fs::{is_absence, lock_if_free};
+use crate::fs::{is_absence, is_lock_free};
 use crate::layout;
 use crate::lock::Lock;
 use crate::record::{Envelope, Format};
@@ -359,7 +359,7 @@ impl Store {
         let source = name.to_str().and_then(|name| name.strip_prefix("tree-")?.parse().ok());
         let is_free = match source {
             Some(source) => Lock::is_free(&self.lock_path("tree", &source)),
-            None => File::open(entry.path()).and_then(|file| lock_if_free(&file)),
+            None => File::open(entry.path()).and_then(|file| is_lock_free(&file)),
         };
         is_free.unwrap_or(false)
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::fs::{
-    Modes, clear_place, is_absence, is_linked, is_named, lock_if_free, open_lock_file,
+    Modes, clear_place, is_absence, is_linked, is_lock_free, is_named, lock_if_free, open_lock_file,
 };
 
 /// A held lock; dropping it releases.
@@ -43,7 +43,7 @@ impl Lock {
     /// Whether nobody holds the lock at this moment. Makes no file.
     pub(crate) fn is_free(path: &Path) -> io::Result<bool> {
         match File::open(path) {
-            Ok(file) => lock_if_free(&file),
+            Ok(file) => is_lock_free(&file),
             Err(error) if is_absence(&error) => Ok(true),
             Err(error) => Err(error),
         }

@@ -1,0 +1,5 @@
+//! Feeds `claims::guard` with bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rewarm_fuzz::guard(bytes));
