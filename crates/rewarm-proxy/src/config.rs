@@ -38,7 +38,7 @@ pub struct Limits {
     pub fields: usize,
     /// From the first byte of a head to its last.
     pub head_timeout: Duration,
-    /// Between two requests on a connection.
+    /// For a request to begin on a connection.
     pub idle_timeout: Duration,
     /// For the next bytes of a request's body.
     pub body_timeout: Duration,

@@ -128,7 +128,6 @@ impl<S: Stream> Wire<S> {
             // Who waits for a body limits the wait.
             Phase::Tunnel | Phase::Body => None,
             Phase::Idle | Phase::Http2 if self.link.is_active() => None,
-            Phase::Idle if heads == 0 => Some(self.limits.head_timeout),
             Phase::Idle | Phase::Http2 => Some(self.limits.idle_timeout),
             Phase::Head => Some(self.limits.head_timeout),
         };

@@ -5,5 +5,6 @@ mod bodies;
 mod common;
 mod forward;
 mod framing;
+mod http2;
 mod limits;
 mod packages;
