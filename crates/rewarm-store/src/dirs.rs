@@ -5,9 +5,10 @@
 //! all that is in it, and what it replaces disappears with all that was in it.
 
 use std::ffi::{CStr, OsStr};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -16,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::fs::{Modes, create_dirs, is_absence, is_named, lock_if_free, rename_into, unique_name};
+use crate::handout::collect_once;
 
 /// A directory under a temporary name, locked as long as its writer lives.
 ///
@@ -70,6 +72,26 @@ impl TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = remove_dir(&self.path);
+    }
+}
+
+/// A private directory that goes with its process: removed when dropped, and if the process was
+/// killed, by the next that makes one in the same place.
+#[derive(Debug)]
+pub struct ScratchDir(TempDir);
+
+impl ScratchDir {
+    /// Makes an empty one in `parent`.
+    pub fn create(parent: &Path) -> io::Result<Self> {
+        collect_once(parent);
+        let dir = TempDir::create(parent, Modes::PRIVATE)?;
+        dir.file.set_permissions(Permissions::from_mode(Modes::PRIVATE.dir))?;
+        Ok(Self(dir))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 

@@ -165,7 +165,7 @@ const REMEMBERED: usize = 1 << 16;
 
 /// Removes what dead writers left in `dir`, the first time this process writes there. Never fails
 /// the write.
-fn collect_once(dir: &Path) {
+pub(crate) fn collect_once(dir: &Path) {
     static SEEN: OnceLock<Mutex<HashSet<u64>>> = OnceLock::new();
     let mut hasher = DefaultHasher::new();
     dir.hash(&mut hasher);

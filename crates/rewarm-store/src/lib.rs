@@ -46,6 +46,7 @@ mod verify;
 pub use adopt::{Adopted, digest_of_part};
 pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
+pub use dirs::ScratchDir;
 pub use formats::{describe, formats};
 pub use fs::Witness;
 pub use gc::{Count, GcPlan, Limits, Reason, Removal, SweepReport, Target};

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rewarm_http::{Client, Clock};
-use rewarm_store::{Limits, OpenError, Store};
+use rewarm_store::{Limits, OpenError, ScratchDir, Store};
 
 use crate::error::Failure;
 use crate::settings::Settings;
@@ -22,7 +22,7 @@ pub(crate) struct Context<'a> {
     pub(crate) ui: &'a Ui,
     store: OnceLock<Store>,
     // Removed with the context.
-    scratch: OnceLock<tempfile::TempDir>,
+    scratch: OnceLock<ScratchDir>,
     client: OnceLock<Client>,
     runtime: OnceLock<tokio::runtime::Runtime>,
 }
@@ -89,9 +89,10 @@ impl<'a> Context<'a> {
     }
 
     fn temporary_store(&self, failure: &Failure) -> Result<Store, Failure> {
-        let scratch = tempfile::Builder::new().prefix("rewarm-").tempdir();
-        let scratch = scratch.map_err(|source| {
-            Failure::world(source)
+        let dir = std::env::temp_dir();
+        let scratch = ScratchDir::create(&dir).map_err(|error| {
+            let text = format!("cannot write in `{}`: {error}", dir.display());
+            Failure::world(std::io::Error::new(error.kind(), text))
                 .hint("set `TMPDIR` to a directory that can be written, or `--cache-dir`")
         })?;
         self.ui.warn(&format!("{failure}; nothing will be kept for the next time"));

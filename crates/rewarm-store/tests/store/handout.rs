@@ -1,10 +1,10 @@
 //! Files handed out to places outside the store.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rewarm_store::{Digest, LinkKind, link_or_copy, publish_file};
+use rewarm_store::{Digest, LinkKind, ScratchDir, link_or_copy, publish_file};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::support::{put, store, walk};
@@ -102,4 +102,28 @@ fn a_file_of_another_user_is_not_linked() {
         assert_eq!(fs::read(&target).unwrap(), b"theirs");
         assert_ne!(fs::metadata(&target).unwrap().uid(), 65_534);
     }
+}
+
+#[test]
+fn scratch_directories_go_with_their_process_however_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = ScratchDir::create(dir.path()).unwrap();
+    fs::write(scratch.path().join("file"), "x").unwrap();
+    assert_eq!(fs::metadata(scratch.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    // One that nobody holds, as a killed process leaves it.
+    let dead = dir.path().join(".rewarm-1-0123456789abcdef-7.tmp");
+    let other = dir.path().join("rewarm-other");
+    for path in [&dead, &other] {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("file"), "x").unwrap();
+    }
+    // Each process looks once, so another path to the same place.
+    let again = dir.path().join("link");
+    std::os::unix::fs::symlink(".", &again).unwrap();
+    let second = ScratchDir::create(&again).unwrap();
+    assert!(!dead.exists() && other.exists());
+    assert!(scratch.path().join("file").exists(), "a living one stays");
+    let path = scratch.path().to_owned();
+    drop((scratch, second));
+    assert!(!path.exists());
 }
