@@ -83,8 +83,12 @@ fn build() -> Result<String> {
     let text = String::from_utf8_lossy(&version.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     let host = host.ok_or("`rustc -vV` names no host")?.to_owned();
+    // What is fuzzed is what is shipped: the same versions, and the fuzzer besides.
+    let lock = root().join("fuzz/Cargo.lock");
+    std::fs::copy(root().join("Cargo.lock"), &lock)
+        .map_err(|e| format!("`{}`: {e}", lock.display()))?;
     // With a target named, build scripts and macros are built without the flags.
-    let mut command = cargo(&["build", "--release", "--locked", "--bins", "--target", &host]);
+    let mut command = cargo(&["build", "--release", "--bins", "--target", &host]);
     command.current_dir(root().join("fuzz"));
     command.env("CARGO_TARGET_DIR", root().join("target/fuzz"));
     command.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
