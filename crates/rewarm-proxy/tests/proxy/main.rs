@@ -5,5 +5,6 @@ mod bodies;
 mod common;
 mod forward;
 mod framing;
+mod known;
 mod limits;
 mod packages;

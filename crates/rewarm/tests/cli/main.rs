@@ -15,3 +15,4 @@ mod misuse;
 mod packages;
 mod run;
 mod support;
+mod with;
