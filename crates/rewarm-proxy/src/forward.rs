@@ -14,6 +14,7 @@ use rewarm_http::Url;
 
 use crate::access::Token;
 use crate::authority::Authority;
+use crate::packages::KnownFiles;
 use crate::refusal::Refusal;
 
 /// Settings of a forward proxy.
@@ -23,6 +24,8 @@ pub struct Forward {
     pub token: Token,
     /// Signs for the hosts that tunnels lead to.
     pub authority: Arc<Authority>,
+    /// Files whose digest is known. Those that index pages name are added as the pages pass by.
+    pub known: KnownFiles,
 }
 
 /// The origin at the end of a tunnel.

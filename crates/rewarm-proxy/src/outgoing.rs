@@ -15,15 +15,17 @@ use rewarm_http::{ErrorKind, FetchError, Reuse, Url};
 
 use crate::config::{Served, Watch};
 use crate::link::Active;
-use crate::packages::Rewrite;
+use crate::packages::{Observer, Rewrite};
 
-/// A body under way.
-struct Flow {
-    body: rewarm_http::Body<'static>,
+/// A body under way, as the cache or an origin answers.
+pub(crate) struct Flow {
+    pub(crate) body: rewarm_http::Body<'static>,
     /// What is changed on the way.
-    rewrite: Option<Rewrite>,
-    /// Bytes to come, where that is known.
-    left: Option<u64>,
+    pub(crate) rewrite: Option<Rewrite>,
+    /// What reads along.
+    pub(crate) observer: Option<Observer>,
+    /// Bytes to come, where that is known and announced.
+    pub(crate) left: Option<u64>,
 }
 
 /// What a step brought, and what goes on if anything does.
@@ -79,7 +81,11 @@ impl Flow {
                 return Ok(Some(changed.into()));
             }
         }
-        self.body.next().await
+        let bytes = self.body.next().await?;
+        if let (Some(observer), Some(bytes)) = (&mut self.observer, &bytes) {
+            observer.feed(bytes);
+        }
+        Ok(bytes)
     }
 
     async fn step(mut self) -> Step {
@@ -119,14 +125,8 @@ impl Outgoing {
         Self { source, account }
     }
 
-    /// What the cache or an origin answers, changed if it is to be; `length` is what the response
-    /// announces.
-    pub(crate) fn body(
-        (body, rewrite): (rewarm_http::Body<'static>, Option<Rewrite>),
-        length: Option<u64>,
-        account: Account,
-    ) -> Self {
-        let flow = Flow { body, rewrite, left: length };
+    /// What the cache or an origin answers.
+    pub(crate) fn body(flow: Flow, account: Account) -> Self {
         Self { source: Source::Flow(Box::pin(flow.step())), account }
     }
 }

@@ -17,8 +17,8 @@ use crate::connection::{Asker, Place, Tunnel};
 use crate::forward::{self, Target, refuse_upgrade};
 use crate::head::Refused;
 use crate::inbound::{Fate, Inbound};
-use crate::outgoing::{Account, Outgoing};
-use crate::packages::{Asked, Packages, Page, PageError, Rewrite};
+use crate::outgoing::{Account, Flow, Outgoing};
+use crate::packages::{Asked, Observer, Packages, Page, PageError, Rewrite, settle_coding};
 use crate::refusal::{Refusal, refuse_method};
 use crate::{access, fields, reverse};
 
@@ -26,6 +26,8 @@ use crate::{access, fields, reverse};
 struct Answer {
     response: rewarm_http::Response<'static>,
     rewrite: Option<Rewrite>,
+    /// Reads it on the way.
+    observer: Option<Observer>,
 }
 
 /// Answers requests.
@@ -120,7 +122,14 @@ impl Service {
             None => Ok(None),
         };
         let refused = |error: PageError| Refusal::new(StatusCode::BAD_GATEWAY, error.to_string());
-        Ok(Answer { response, rewrite: rewrite.map_err(refused)? })
+        let rewrite = rewrite.map_err(refused)?;
+        let observer = match &self.mode {
+            Mode::Forward(forward) => {
+                Observer::of(&forward.known, &request, (response.status, &response.headers))
+            }
+            Mode::Packages(_) | Mode::Upstream(_) => None,
+        };
+        Ok(Answer { response, rewrite, observer })
     }
 
     /// Whether the client may ask. A token that leads the path is taken out of it, and given back
@@ -165,12 +174,15 @@ impl Service {
                 let root = format!("http://{}{prefix}", host.as_deref().unwrap_or("localhost"));
                 routed(packages, head, &root)
             }
-            Mode::Forward(_) => {
+            Mode::Forward(forward) => {
                 let url = match &asker.place {
                     Place::Door(_) => forward::absolute(head)?,
                     Place::Tunnel(target) => forward::inside(target, head)?,
                 };
-                Ok((passed_on(url, head), None))
+                let mut request = passed_on(url, head);
+                settle_coding(&mut request);
+                forward.known.expect(&mut request);
+                Ok((request, None))
             }
         }
     }
@@ -238,7 +250,7 @@ fn routed(
 
 /// The response of the cache or an origin as it goes to the client.
 async fn respond(answer: Answer, version: Version, mut account: Account) -> Response<Outgoing> {
-    let Answer { mut response, rewrite } = answer;
+    let Answer { mut response, rewrite, observer } = answer;
     let mut head = Response::new(());
     *head.status_mut() = response.status;
     *head.headers_mut() = end_to_end(&response.headers);
@@ -260,5 +272,6 @@ async fn respond(answer: Answer, version: Version, mut account: Account) -> Resp
         None => drop(head.headers_mut().remove(CONTENT_LENGTH)),
     }
     account.ends_with_connection = length.is_none() && version == Version::HTTP_10;
-    head.map(|()| Outgoing::body((response.body, rewrite), length, account))
+    let flow = Flow { body: response.body, rewrite, observer, left: length };
+    head.map(|()| Outgoing::body(flow, account))
 }

@@ -310,6 +310,22 @@ impl Lock {
         }
     }
 
+    /// Every file behind a URL of which the lock says the sha256, whatever it fits. A
+    /// `requirements.txt` names no such files.
+    pub fn pinned_files(&self) -> Vec<(&url::Url, Digest)> {
+        fn pinned(file: &RemoteFile) -> Option<(&url::Url, Digest)> {
+            match &file.location {
+                Location::Url(url) => Some((url, file.sha256()?)),
+                Location::Path(_) => None,
+            }
+        }
+        match &self.content {
+            Content::Pylock(lock) => lock.files().filter_map(pinned).collect(),
+            Content::Uv(lock) => lock.files().filter_map(pinned).collect(),
+            Content::Requirements(_) => Vec::new(),
+        }
+    }
+
     /// The packages to install for `target`, sorted by name.
     pub fn select(&self, target: Target<'_>) -> Result<Vec<Wanted>, LockError> {
         let path = &self.file.path;

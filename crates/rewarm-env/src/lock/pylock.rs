@@ -105,6 +105,17 @@ enum Origin {
     Vcs { kind: String, url: String },
 }
 
+impl Pylock {
+    /// Every file that the lock names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &RemoteFile> {
+        self.packages.iter().flat_map(|package| match &package.origin {
+            Origin::Files { wheels, sdist } => wheels.iter().chain(sdist),
+            Origin::Archive { file, .. } => std::slice::from_ref(file).iter().chain(&None),
+            Origin::Directory { .. } | Origin::Vcs { .. } => [].iter().chain(&None),
+        })
+    }
+}
+
 /// Reads the text of a `pylock.toml` that lies at `path`.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Pylock, LockError> {
     let document: Document = parse_toml(path, text)?;

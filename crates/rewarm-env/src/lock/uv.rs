@@ -135,6 +135,13 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<UvLock, LockError> {
     })
 }
 
+impl UvLock {
+    /// Every file that the lock names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &RemoteFile> {
+        self.packages.iter().flat_map(|package| package.wheels.iter().chain(&package.sdist))
+    }
+}
+
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,

@@ -242,6 +242,25 @@ fn uv_lock() -> String {
 }
 
 #[test]
+fn files_with_a_url_and_a_sha256_are_pinned_whatever_they_fit() -> Result {
+    let fixture = Fixture::new()?;
+    fixture.write("uv.lock", uv_lock())?;
+    let lock = read(&fixture, "uv.lock")?;
+    let pinned = lock.pinned_files();
+    let is_pinned = |name: &str| pinned.iter().any(|(url, _)| url.path().starts_with(name));
+    assert!(is_pinned("/plain-1") && is_pinned("/paint-1") && !is_pinned("/local-3"));
+    assert!(pinned.iter().all(|(_, digest)| digest.to_string() == HEX));
+
+    let text = package("a", "marker = \"sys_platform == 'none'\"") + &package("b", "");
+    fixture.write("pylock.toml", pylock(&text))?;
+    let lock = read(&fixture, "pylock.toml")?;
+    let urls: Vec<_> = lock.pinned_files().iter().map(|(url, _)| url.to_string()).collect();
+    let expected = ["https://e.org/a-1-py3-none-any.whl", "https://e.org/b-1-py3-none-any.whl"];
+    assert_eq!(urls, expected);
+    Ok(())
+}
+
+#[test]
 fn uv_lock_is_walked_from_the_project() -> Result {
     let fixture = Fixture::new()?;
     fixture.write("uv.lock", uv_lock())?;

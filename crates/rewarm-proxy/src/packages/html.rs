@@ -147,8 +147,9 @@ pub(super) struct HtmlRewriter {
     base: Option<String>,
 }
 
-/// What a link is replaced by: given the `href` of `<base>`, if there is one, and the link.
-pub(super) type Replace<'r> = &'r mut dyn FnMut(Option<&str>, &str) -> Option<String>;
+/// What a link is replaced by: given the `href` of `<base>`, if there is one, the link without its
+/// fragment, and the fragment from its `#` on.
+pub(super) type Replace<'r> = &'r mut dyn FnMut(Option<&str>, &str, &str) -> Option<String>;
 
 impl HtmlRewriter {
     /// A rewriter at the beginning of a page.
@@ -256,7 +257,8 @@ impl HtmlRewriter {
     fn link(&self, value: &Range<usize>, output: &mut Vec<u8>, replace: Replace<'_>) -> usize {
         let Ok(text) = std::str::from_utf8(&self.rest()[value.clone()]) else { return 0 };
         let (reference, fragment) = split_fragment(text);
-        let Some(link) = replace(self.base.as_deref(), &unescaped(reference)) else { return 0 };
+        let (plain, anchor) = (unescaped(reference), unescaped(fragment));
+        let Some(link) = replace(self.base.as_deref(), &plain, &anchor) else { return 0 };
         output.extend_from_slice(&self.rest()[..value.start]);
         for letter in link.bytes() {
             match letter {
@@ -351,7 +353,7 @@ mod tests {
         while at < page.len() {
             let length = pieces[turn.min(pieces.len() - 1)].max(1);
             let end = (at + length).min(page.len());
-            html.feed(&page[at..end], &mut output, &mut |base, link| {
+            html.feed(&page[at..end], &mut output, &mut |base, link, _| {
                 Some(format!("[{}{link}]", base.unwrap_or_default()))
             });
             (at, turn) = (end, turn + 1);
@@ -456,7 +458,9 @@ mod tests {
         let mut html = HtmlRewriter::new();
         let mut output = Vec::new();
         for _ in 0..100 {
-            html.feed(&[b"<a href=\"", &[b'x'; 9000][..]].concat(), &mut output, &mut |_, _| None);
+            html.feed(&[b"<a href=\"", &[b'x'; 9000][..]].concat(), &mut output, &mut |_, _, _| {
+                None
+            });
             assert!(html.pending.len() <= MAX_TAG + 9010);
         }
         html.finish(&mut output);
@@ -489,7 +493,7 @@ mod tests {
             let mut html = HtmlRewriter::new();
             let mut output = Vec::new();
             for chunk in page.chunks(piece) {
-                html.feed(chunk, &mut output, &mut |_, _| None);
+                html.feed(chunk, &mut output, &mut |_, _, _| None);
             }
             html.finish(&mut output);
             // Nothing was replaced, but for a `<base>` that random bytes do not hit upon.

@@ -22,6 +22,20 @@ const MAX_STEPS: usize = 4;
 /// Longer strings are no URLs; they are left alone.
 const MAX_STRING: usize = 16 * 1024;
 
+/// A string of interest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'t> {
+    /// At which place, counted from 0.
+    pub(super) place: usize,
+    /// Strings in one container of the third level, and only those, have the same number here.
+    pub(super) group: u64,
+    /// What it stands for.
+    pub(super) text: &'t str,
+}
+
+/// What a string of interest is replaced by.
+pub(super) type Replace<'r> = &'r mut dyn FnMut(Found<'_>) -> Option<String>;
+
 /// A container around the position.
 #[derive(Debug, Clone, Copy, Default)]
 struct Level {
@@ -54,6 +68,8 @@ pub(super) struct JsonRewriter {
     depth: usize,
     /// Containers around the position, inside those, that lead nowhere.
     beyond: u64,
+    /// Containers of the third level that were entered so far.
+    groups: u64,
     string: Option<Role>,
     escaped: bool,
     /// The string at hand, unless it is plain, as it stands in the text and without quotes.
@@ -69,6 +85,7 @@ impl JsonRewriter {
             levels: [Level::default(); MAX_STEPS],
             depth: 0,
             beyond: 0,
+            groups: 0,
             string: None,
             escaped: false,
             held: Vec::new(),
@@ -77,12 +94,7 @@ impl JsonRewriter {
 
     /// Takes the next bytes and appends what becomes of them; a string of interest is held back until
     /// its end.
-    pub(super) fn feed(
-        &mut self,
-        input: &[u8],
-        output: &mut Vec<u8>,
-        replace: &mut dyn FnMut(&str) -> Option<String>,
-    ) {
+    pub(super) fn feed(&mut self, input: &[u8], output: &mut Vec<u8>, replace: Replace<'_>) {
         let mut copied = 0;
         for (at, &byte) in input.iter().enumerate() {
             match self.string {
@@ -179,20 +191,21 @@ impl JsonRewriter {
         }
     }
 
-    fn end_string(
-        &mut self,
-        role: Role,
-        output: &mut Vec<u8>,
-        replace: &mut dyn FnMut(&str) -> Option<String>,
-    ) {
+    fn end_string(&mut self, role: Role, output: &mut Vec<u8>, replace: Replace<'_>) {
         self.string = None;
         match role {
             Role::Plain => {}
             Role::Name => self.name_is_known(),
-            Role::Value => match unescaped(&self.held).and_then(|text| replace(&text)) {
-                Some(text) => escape_into(output, &text),
-                None => output.extend_from_slice(&self.held),
-            },
+            Role::Value => {
+                let leading = self.leading_here();
+                let places = self.with_steps(leading, self.depth, true);
+                let (place, group) = (places.trailing_zeros() as usize, self.groups);
+                let text = unescaped(&self.held);
+                match text.and_then(|text| replace(Found { place, group, text: &text })) {
+                    Some(text) => escape_into(output, &text),
+                    None => output.extend_from_slice(&self.held),
+                }
+            }
         }
     }
 
@@ -235,6 +248,7 @@ impl JsonRewriter {
             return;
         }
         let step = self.depth;
+        self.groups += u64::from(step == 2);
         let each = self.places.iter().enumerate();
         let each = each.filter(|(_, place)| place.get(step) == Some(&Step::Each));
         let each = each.fold(0, |bits, (index, _)| bits | 1 << index);
@@ -277,7 +291,9 @@ mod tests {
         while at < text.len() {
             let length = pieces[turn.min(pieces.len() - 1)].max(1);
             let end = (at + length).min(text.len());
-            json.feed(&text[at..end], &mut output, &mut |text| Some(format!("<\"{text}\">")));
+            json.feed(&text[at..end], &mut output, &mut |found| {
+                Some(format!("<\"{}\">", found.text))
+            });
             (at, turn) = (end, turn + 1);
         }
         json.finish(&mut output);

@@ -2,7 +2,8 @@
 //!
 //! What is below an upstream's base has a path of its own; what is elsewhere, as PyPI's files are, is
 //! named in full behind a tag that only this proxy can make, so that it fetches from no host that
-//! none of its upstreams has pointed to. The secret behind the tags has to outlive the process:
+//! none of its upstreams has pointed to. Where a page states the digest of a file, the file is named in
+//! full and with it, wherever it is, and the tag covers it. The secret behind the tags has to outlive the process:
 //! clients keep pages, and with them links.
 
 use std::fmt;
@@ -10,13 +11,15 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
 use rewarm_http::Url;
+use rewarm_store::Digest;
 use sha2::Sha256;
 
-use super::path::is_sound;
+use super::path::{file_name, is_archive, is_sound};
+use super::stated;
 use super::upstreams::{Kind, Upstream};
 
-/// Announces a file that is not below the base. Of letters that no client encodes anew.
-const ELSEWHERE: &str = "-files/";
+/// Announces a file that is named in full. Of letters that no client encodes anew.
+const IN_FULL: &str = "-files/";
 
 /// Bytes of a tag; 80 bits are not to be guessed over a network.
 const TAG: usize = 10;
@@ -100,6 +103,16 @@ impl Links {
     /// What a reference on a page is to be replaced by; `None` where it should stay as it is. A
     /// fragment is dropped.
     pub(super) fn map(&self, page: &Url, reference: &str) -> Option<String> {
+        self.map_file(page, reference, None)
+    }
+
+    /// The same for a link beside which a digest may be stated.
+    pub(super) fn map_file(
+        &self,
+        page: &Url,
+        reference: &str,
+        digest: Option<Digest>,
+    ) -> Option<String> {
         let trimmed = reference.trim_matches(|c: char| c <= ' ');
         if trimmed.is_empty() || trimmed.starts_with('#') {
             return None;
@@ -110,7 +123,7 @@ impl Links {
             return None;
         }
         target.set_fragment(None);
-        if let Some(place) = place(&self.upstream, &self.secret, &target) {
+        if let Some(place) = place(&self.upstream, &self.secret, &target, digest) {
             return Some(self.write(&place));
         }
         // It goes around the proxy, and must not be looked for on it.
@@ -138,21 +151,29 @@ fn base_segment(upstream: &Upstream) -> &'static str {
 /// Path and query, behind the upstream's name, that stand for a URL. `None` for what the proxy would
 /// not fetch: with credentials of its own, with a path that it refuses, or without encryption although
 /// the upstream has it.
-fn place(upstream: &Upstream, secret: &Secret, target: &url::Url) -> Option<String> {
+fn place(
+    upstream: &Upstream,
+    secret: &Secret,
+    target: &url::Url,
+    digest: Option<Digest>,
+) -> Option<String> {
     let base = upstream.base();
     let exposes = !target.username().is_empty() || target.password().is_some();
     let downgrades = base.scheme() == "https" && target.scheme() != "https";
     if exposes || downgrades || !is_sound(target.path()) {
         return None;
     }
-    let below = target.path().strip_prefix(base.path());
-    let mut place = match below.filter(|_| target.origin() == base.origin()) {
+    let digest = digest.filter(|_| is_archive(file_name(target.path())));
+    let is_at_home = target.origin() == base.origin() && digest.is_none();
+    let mut place = match target.path().strip_prefix(base.path()).filter(|_| is_at_home) {
         Some(rest) => base_segment(upstream).to_owned() + rest,
         None => {
             let (scheme, authority) = (target.scheme(), target.authority());
-            let tag = secret.tag(&["file", upstream.name(), scheme, authority]);
+            let digest = digest.map(|digest| digest.to_string());
+            let tag = secret.tag(&parts(upstream, (scheme, authority), digest.as_deref()));
+            let digest = digest.map(|digest| digest + "/").unwrap_or_default();
             let authority = authority.replace('[', "%5B").replace(']', "%5D");
-            format!("{ELSEWHERE}{tag}/{scheme}/{authority}{}", target.path())
+            format!("{IN_FULL}{tag}/{digest}{scheme}/{authority}{}", target.path())
         }
     };
     if let Some(query) = target.query() {
@@ -162,27 +183,41 @@ fn place(upstream: &Upstream, secret: &Secret, target: &url::Url) -> Option<Stri
     Some(place)
 }
 
+/// What a tag is made for. What clients append to a path, as for `.metadata`, is not known here.
+fn parts<'p>(
+    upstream: &'p Upstream,
+    (scheme, authority): (&'p str, &'p str),
+    digest: Option<&'p str>,
+) -> Vec<&'p str> {
+    let parts = ["file", upstream.name(), scheme, authority];
+    parts.into_iter().chain(digest).collect()
+}
+
 /// What a path behind an upstream's name stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place<'p> {
     /// What is below the base, by its path from there.
     Below(&'p str),
-    /// A file elsewhere.
-    Elsewhere(url::Url),
+    /// A file named in full, and its digest, if the page stated that and it is the file itself that
+    /// is asked for.
+    InFull(url::Url, Option<Digest>),
 }
 
 /// Reads a sound path behind an upstream's name; `None` if nothing is there.
 pub(super) fn find<'p>(upstream: &Upstream, secret: &Secret, path: &'p str) -> Option<Place<'p>> {
-    let Some(rest) = path.strip_prefix(ELSEWHERE) else {
+    let Some(rest) = path.strip_prefix(IN_FULL) else {
         return path.strip_prefix(base_segment(upstream)).map(Place::Below);
     };
-    let mut parts = rest.splitn(4, '/');
-    let (tag, scheme, authority) = (parts.next()?, parts.next()?, parts.next()?);
-    let path = parts.next()?;
+    let (tag, rest) = rest.split_once('/')?;
+    let stated = rest.split_once('/').filter(|(first, _)| stated::hex(first).is_some());
+    let (digest, rest) = stated.map_or((None, rest), |(digest, rest)| (Some(digest), rest));
+    let mut segments = rest.splitn(3, '/');
+    let (scheme, authority, path) = (segments.next()?, segments.next()?, segments.next()?);
     let authority = percent_decode_str(authority).decode_utf8().ok()?;
-    if !secret.is_tag(tag, &["file", upstream.name(), scheme, &authority]) {
+    if !secret.is_tag(tag, &parts(upstream, (scheme, &authority), digest)) {
         return None;
     }
+    let digest = digest.and_then(stated::hex).filter(|_| is_archive(file_name(path)));
     let mut url = url::Url::parse(&format!("{scheme}://{authority}/{path}")).ok()?;
     if url.origin() == upstream.base().origin() {
         // The credentials of the index are those of its host. They are sound: they were in a URL.
@@ -190,7 +225,7 @@ pub(super) fn find<'p>(upstream: &Upstream, secret: &Secret, path: &'p str) -> O
         let _ = url.set_username(base.username());
         let _ = url.set_password(base.password());
     }
-    Some(Place::Elsewhere(url))
+    Some(Place::InFull(url, digest))
 }
 
 #[cfg(test)]
@@ -223,7 +258,7 @@ mod tests {
             let link = links.map(&at, file).unwrap();
             let place = link.strip_prefix("../../").unwrap();
             let (path, query) = place.split_once('?').map_or((place, None), |(p, q)| (p, Some(q)));
-            let Some(Place::Elsewhere(mut found)) = find(&links.upstream, &links.secret, path)
+            let Some(Place::InFull(mut found, None)) = find(&links.upstream, &links.secret, path)
             else {
                 panic!("{link}");
             };
@@ -283,7 +318,32 @@ mod tests {
         let link = links.map(&url("https://pypi.org/simple/foo/"), "https://h:1/foo.whl").unwrap();
         let place = link.strip_prefix("../../").unwrap().replace("h:1", "h%3A1");
         let found = find(&links.upstream, &links.secret, &place);
-        assert_eq!(found, Some(Place::Elsewhere("https://h:1/foo.whl".parse().unwrap())));
+        assert_eq!(found, Some(Place::InFull("https://h:1/foo.whl".parse().unwrap(), None)));
+    }
+
+    #[test]
+    fn a_stated_digest_is_part_of_the_link_and_of_its_tag() {
+        let links = page();
+        let (at, digest) = (url("https://pypi.org/simple/foo/"), Digest::of("a"));
+        for file in ["https://h/foo.whl", "https://pypi.org/simple/foo/foo.whl"] {
+            let link = links.map_file(&at, file, Some(digest)).unwrap();
+            let place = link.strip_prefix("../../").unwrap();
+            let found = |path: &str| find(&links.upstream, &links.secret, path).is_some();
+            let expected = Place::InFull(file.parse().unwrap(), Some(digest));
+            assert_eq!(find(&links.upstream, &links.secret, place), Some(expected));
+            let beside = format!("{place}.metadata");
+            let expected = Place::InFull(format!("{file}.metadata").parse().unwrap(), None);
+            assert_eq!(find(&links.upstream, &links.secret, &beside), Some(expected));
+            let (own, other) = (digest.to_string(), Digest::of("b").to_string());
+            assert!(!found(&place.replace(&own, &other)));
+            assert!(!found(&place.replace(&own, &own.to_uppercase())));
+            assert!(!found(&place.replace(&format!("{own}/"), "")));
+        }
+        let plain = links.map(&at, "https://h/foo.whl").unwrap();
+        let forged = plain.replace("/https/", &format!("/{digest}/https/"));
+        assert_eq!(find(&links.upstream, &links.secret, &forged[6..]), None);
+        let page_link = links.map_file(&at, "https://pypi.org/simple/bar/", Some(digest));
+        assert_eq!(page_link.as_deref(), Some("../../simple/bar/"));
     }
 
     #[test]
@@ -298,7 +358,8 @@ mod tests {
             let link = links.map(&at, file).unwrap();
             assert!(!link.contains("s3cr3t"));
             let place = link.strip_prefix("../../").unwrap();
-            let Some(Place::Elsewhere(found)) = find(&links.upstream, &links.secret, place) else {
+            let Some(Place::InFull(found, None)) = find(&links.upstream, &links.secret, place)
+            else {
                 panic!("{link}");
             };
             assert_eq!(found.password().is_some(), has_user, "{file}");

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use rewarm_http::Url;
 
 use super::links::{Form, Links};
-use super::rewrite::{INDEX_LINKS, PACKUMENT_LINKS, REPODATA_LINKS, Rewrite};
+use super::rewrite::{PACKUMENT_LINKS, REPODATA_LINKS, Rewrite};
 use super::validators;
 
 /// What kind of page.
@@ -50,8 +50,8 @@ pub enum PageError {
 
 impl Page {
     pub(super) fn new(kind: PageKind, links: Links) -> Self {
-        // Another release may write other bytes.
-        let version = env!("CARGO_PKG_VERSION");
+        // Another release may write other bytes, and so does another form of links.
+        let version = concat!(env!("CARGO_PKG_VERSION"), ", links 2");
         let root = match &links.form {
             Form::Relative { .. } => "",
             Form::Absolute { root } => root,
@@ -110,7 +110,7 @@ impl Page {
         let (links, page) = (self.links.clone(), url.clone());
         match self.kind {
             PageKind::Index if is_html => Some(Rewrite::html(links, page)),
-            PageKind::Index if is_json => Some(Rewrite::json(links, page, INDEX_LINKS)),
+            PageKind::Index if is_json => Some(Rewrite::index(links, page)),
             PageKind::Packument if is_json => Some(Rewrite::json(links, page, PACKUMENT_LINKS)),
             // File servers know all sorts of types for it.
             PageKind::Repodata => Some(Rewrite::json(links, page, REPODATA_LINKS)),

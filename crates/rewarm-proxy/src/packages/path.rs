@@ -30,9 +30,14 @@ pub(super) fn file_name(path: &str) -> &str {
 
 /// Whether a file name is that of something to install, or of what belongs to it: never a page.
 pub(super) fn is_distribution(name: &str) -> bool {
-    const ENDINGS: [&str; 9] =
-        [".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".egg", ".exe", ".metadata"];
     let name = name.strip_suffix(".asc").unwrap_or(name);
+    name.ends_with(".metadata") || is_archive(name)
+}
+
+/// Whether a file name is that of something to install itself.
+pub(super) fn is_archive(name: &str) -> bool {
+    const ENDINGS: [&str; 8] =
+        [".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".egg", ".exe"];
     ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 

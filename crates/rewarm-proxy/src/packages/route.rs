@@ -106,9 +106,9 @@ impl Packages {
             _ => return Err(Refusal::NotFound),
         };
         let place = links::find(upstream, &self.secret, rest).ok_or(Refusal::NotFound)?;
-        let kind = match place {
-            Place::Below(path) => kind_of(upstream, path)?,
-            Place::Elsewhere(_) => None,
+        let (kind, digest) = match place {
+            Place::Below(path) => (kind_of(upstream, path)?, None),
+            Place::InFull(_, digest) => (None, digest),
         };
         allow(asked.method, upstream, &place)?;
         let url = url_of(upstream, place, query)?;
@@ -116,6 +116,8 @@ impl Packages {
         let mut request = Request::get(url);
         request.method = asked.method.clone();
         request.headers = headers_for(asked, upstream.kind(), page.as_ref());
+        let is_whole = asked.method == Method::GET && !request.headers.contains_key(RANGE);
+        request.expected = digest.filter(|_| is_whole);
         Ok(Route { request, page })
     }
 
@@ -176,7 +178,7 @@ fn allow(method: &Method, upstream: &Upstream, place: &Place<'_>) -> Result<(), 
 
 fn url_of(upstream: &Upstream, place: Place<'_>, query: Option<&str>) -> Result<Url, Refusal> {
     let mut url = match place {
-        Place::Elsewhere(url) => url,
+        Place::InFull(url, _) => url,
         Place::Below(path) => {
             let path = match upstream.kind() {
                 Kind::Npm => path::npm_spelling(path),

@@ -8,7 +8,7 @@ use std::io;
 
 use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
-use super::json::{JsonRewriter, Place};
+use super::json::{Found, JsonRewriter, Place};
 
 /// The base stands at the very beginning; nobody looks for it behind so many bytes.
 const BEGINNING: usize = 64 * 1024;
@@ -115,9 +115,9 @@ impl ZstRewriter {
         replace: &mut dyn FnMut(&str) -> Option<String>,
     ) -> io::Result<()> {
         let mut changed = false;
-        let mut noting = |text: &str| {
-            let link = replace(text);
-            changed |= link.as_deref().is_some_and(|link| link != text);
+        let mut noting = |found: Found<'_>| {
+            let link = replace(found.text);
+            changed |= link.as_deref().is_some_and(|link| link != found.text);
             link
         };
         match &mut self.state {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rewarm_http::{ClientConfig, Proxies};
+use rewarm_proxy::packages::KnownFiles;
 use rewarm_proxy::{Authority, Forward, Limits, Mode, Token};
 use rewarm_testkit::server::{Reply, Server};
 use rustls::pki_types::pem::PemObject;
@@ -15,8 +16,8 @@ use rustls::{ClientConnection, RootCertStore, ServerConnection, StreamOwned};
 
 use crate::common::{Connection, Message, Running, now, start_with};
 
-struct Proxied {
-    proxy: Running,
+pub(crate) struct Proxied {
+    pub(crate) proxy: Running,
     credentials: String,
     /// What clients trust.
     roots: RootCertStore,
@@ -25,6 +26,11 @@ struct Proxied {
 
 /// A forward proxy that trusts certificates for its origins in this PEM text.
 fn proxied(trusted: &str) -> Proxied {
+    proxied_knowing(trusted, KnownFiles::default())
+}
+
+/// The same, with files that are known already.
+pub(crate) fn proxied_knowing(trusted: &str, known: KnownFiles) -> Proxied {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let cert_file = dir.path().join("trusted.pem");
     std::fs::write(&cert_file, trusted).expect("a file can be written");
@@ -40,12 +46,12 @@ fn proxied(trusted: &str) -> Proxied {
         cert_file: Some(cert_file),
         ..ClientConfig::new(dir.path().to_owned())
     };
-    let mode = Mode::Forward(Forward { token, authority });
+    let mode = Mode::Forward(Forward { token, authority, known });
     Proxied { proxy: start_with(mode, Limits::default(), client), credentials, roots, _dir: dir }
 }
 
 impl Proxied {
-    fn authorized(&self, request: &str) -> String {
+    pub(crate) fn authorized(&self, request: &str) -> String {
         let (line, rest) = request.split_once("\r\n").expect("a request line");
         format!("{line}\r\nProxy-Authorization: Basic {}\r\n{rest}", self.credentials)
     }

@@ -6,5 +6,6 @@ mod common;
 mod forward;
 mod framing;
 mod http2;
+mod known;
 mod limits;
 mod packages;

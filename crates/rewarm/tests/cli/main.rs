@@ -11,6 +11,7 @@ mod fetch;
 mod history;
 mod import;
 mod install;
+mod known;
 mod misuse;
 mod packages;
 mod proxy;

@@ -3,10 +3,12 @@
 //! A proxy lives in this process as long as the command, which is told of it by variables, with a
 //! token so that nobody else can use it. It is a forward proxy, and the command is told to trust an
 //! authority that exists for this run only: URLs, credentials and what is written into lock files
-//! stay as they are. With `--index` it is package mode, and the command's index settings name it.
+//! stay as they are. Files whose digest its lock files or the pages that pass by state are answered by
+//! what is in the cache. With `--index` it is package mode, and the command's index settings name it.
 
 mod child;
 mod indexes;
+mod locks;
 mod report;
 mod surroundings;
 mod trust;
@@ -79,7 +81,8 @@ fn by_proxy(context: &Context<'_>, tally: &Tally, command: &mut Command) -> Resu
     })?;
     let token = Token::random().map_err(Failure::world)?;
     let client = client(context, &trust)?;
-    let forward = Forward { token: token.clone(), authority: Arc::new(authority) };
+    let known = locks::pinned(&context.settings.start);
+    let forward = Forward { token: token.clone(), authority: Arc::new(authority), known };
     let config = config(&client, None, tally);
     let proxy = Proxy::bind(config, Mode::Forward(forward)).map_err(proxy::failure)?;
     let url = format!("http://rewarm:{}@{}", token.reveal(), proxy.address());

@@ -1,0 +1,63 @@
+//! `rewarm with`: files whose digest a page or a lock file tells are downloaded once.
+
+use rewarm_testkit::packages::pylock;
+use rewarm_testkit::sandbox::{Output, Sandbox};
+use rewarm_testkit::server::{Reply, Server};
+
+use crate::support::{distributions, sandbox};
+
+/// A client that asks for URLs, as the variables say through a proxy.
+const CLIENT: &str = "import sys, urllib.request\n\
+                      for url in sys.argv[1:]: print(len(urllib.request.urlopen(url).read()))";
+
+/// An origin of the files that says nothing of caching, and of a page that links to them.
+fn origin() -> Server {
+    let files = distributions();
+    let link = |file: &rewarm_testkit::packages::Artifact| {
+        format!("<a href=\"/{}#sha256={}\">x</a>", file.filename, file.sha256())
+    };
+    let page: String = files.iter().map(link).collect();
+    Server::start(move |seen| {
+        let file = files.iter().find(|file| seen.path[1..] == file.filename);
+        match file {
+            Some(file) => Reply::ok(file.bytes.clone()),
+            None => Reply::ok(page.clone()).header("content-type", "text/html"),
+        }
+    })
+}
+
+fn get(sandbox: &Sandbox, urls: &[String]) -> Output {
+    let command = ["with", "--", "python3", "-c", CLIENT];
+    let args = command.into_iter().chain(urls.iter().map(String::as_str));
+    sandbox.run(args).expect_code(0)
+}
+
+#[test]
+fn what_a_page_names_is_downloaded_by_one_command_only() {
+    let (sandbox, origin) = (sandbox(), origin());
+    let file = distributions().remove(0).filename;
+    let urls = [origin.url("/simple/"), origin.url(&format!("/{file}"))];
+    let first = get(&sandbox, &urls);
+    let second = get(&sandbox, &urls);
+    assert!(first.stderr.contains("rewarm: 2 files, 0 from the cache"), "{first}");
+    assert!(second.stderr.contains("rewarm: 2 files, 1 from the cache"), "{second}");
+    assert_eq!((&first.stdout, origin.count(&format!("/{file}"))), (&second.stdout, 1));
+}
+
+#[test]
+fn what_a_lock_file_names_is_downloaded_by_one_command_only() {
+    let (sandbox, origin) = (sandbox(), origin());
+    let file = distributions().remove(0).filename;
+    let urls = [origin.url(&format!("/{file}"))];
+    sandbox.write("pylock.toml", "not a lock file");
+    get(&sandbox, &urls);
+    get(&sandbox, &urls);
+    assert_eq!(origin.count(&format!("/{file}")), 2);
+    sandbox.write("pylock.toml", pylock(&distributions(), &origin.url("/")));
+    let output = get(&sandbox, &urls);
+    assert!(
+        output.stderr.contains("rewarm: 1 file, 1 from the cache, nothing downloaded"),
+        "{output}"
+    );
+    assert_eq!(origin.count(&format!("/{file}")), 2);
+}
