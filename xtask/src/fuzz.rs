@@ -47,7 +47,8 @@ pub(crate) fn main(words: &[&str]) -> Result<()> {
     let host = build()?;
     let built = root().join("target/fuzz").join(host).join("release");
     let seeds = root().join("target/fuzz/seeds");
-    run(Command::new(built.join("rewarm-fuzz")).arg(&seeds))?;
+    let mut command = cargo(&["test", "--quiet", "--locked", "-p", "rewarm", "--test", "parsers"]);
+    run(command.arg("fuzzing").env("REWARM_FUZZ_SEEDS", &seeds))?;
     for target in targets {
         println!("== fuzz {target}");
         let mut command = Command::new(built.join(target));

@@ -53,10 +53,16 @@ pub fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
     }
     let (range, total) = text.trim().strip_prefix("bytes ")?.trim().split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
-    let last = last.parse::<u64>().ok().filter(|&last| last < u64::MAX)?;
-    let first = first.parse().ok().filter(|&first| first <= last)?;
+    let total = if total == "*" { None } else { Some(number(total)?) };
+    let last = number(last).filter(|&last| last < total.unwrap_or(u64::MAX))?;
+    let first = number(first).filter(|&first| first <= last)?;
     Some((first, last, total))
+}
+
+/// Digits only: no sign.
+fn number(text: &str) -> Option<u64> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
 }
 
 #[cfg(test)]
@@ -89,6 +95,17 @@ mod tests {
     }
 
     #[test]
+    fn rfc9110_14_4_a_part_beyond_the_whole_is_no_part() {
+        let of = |text: &'static str| content_range(&map(&[("content-range", text)]));
+        assert_eq!(of("bytes 0-9/10"), Some((0, 9, Some(10))));
+        assert_eq!(of("bytes 0-9/*"), Some((0, 9, None)));
+        for wrong in ["bytes 0-9/9", "bytes 0-9/0", "bytes 9-0/10", "bytes 0-+9/10", "bytes -9/10"]
+        {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn rfc9110_14_4_only_the_exact_rest_is_accepted() {
         let none = map(&[]);
         let fits = |text: &'static str, total| {
@@ -103,6 +120,7 @@ mod tests {
         assert!(!fits("bytes 5-9/11", Some(10)));
         assert!(!fits("bytes */10", Some(10)));
         assert!(!fits("bytes 5-18446744073709551615/*", Some(10)));
+        assert!(!fits("bytes +5-9/10", Some(10)));
         assert!(!fits("5-9/10", Some(10)));
         assert!(!is_the_rest(&none, 5, Some(10), &none));
         let part = map(&[("content-range", "bytes 5-9/10"), ("etag", "\"b\"")]);

@@ -3,9 +3,11 @@
 
 #[expect(unreachable_pub, reason = "the fuzz targets are another crate")]
 mod claims;
+mod seeds;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// Text put together from words and arbitrary bytes, behind two arbitrary bytes.
 fn text(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
@@ -195,7 +197,15 @@ const PAGES: &[&str] = &[
     "{\"versions\":{\"1\":{\"dist\":{\"tarball\":\"https://npm.example/a/-/a-1.tgz\"}}}}",
 ];
 
+/// The same bytes in each run: new ones are for the fuzz targets to find.
+fn settings() -> ProptestConfig {
+    let rng_seed = RngSeed::Fixed(0x5eed);
+    ProptestConfig { cases: 512, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
+    #![proptest_config(settings())]
+
     #[test]
     fn records_are_what_was_written_or_a_miss(bytes in vec(any::<u8>(), 0..400)) {
         claims::record(&bytes);

@@ -1,16 +1,17 @@
-//! Writes the inputs that fuzzing starts from: `rewarm-fuzz DIR` makes a directory for each target.
-//!
-//! They are made by the code that they are for, or are one line of each form a parser knows.
+//! The inputs that fuzzing starts from: made by the code that they are for, or a line of each form that
+//! a parser knows. They are tried here, and written below the directory `REWARM_FUZZ_SEEDS`, a directory
+//! for each target, if that is set.
 
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rewarm_http::Url;
 use rewarm_http::record::{Record, Variant};
 use rewarm_store::{Digest, Store};
+
+use crate::claims;
 
 /// Inputs that are text, by target.
 const TEXTS: [(&str, &[&str]); 6] = [
@@ -61,23 +62,38 @@ const TEXTS: [(&str, &[&str]); 6] = [
     ),
 ];
 
-fn main() -> io::Result<()> {
-    let dir = std::env::args_os().nth(1).ok_or_else(|| io::Error::other("usage: DIR"))?;
-    let dir = Path::new(&dir);
-    for (target, texts) in TEXTS {
-        for (number, text) in texts.iter().enumerate() {
-            write(&dir.join(target), &number.to_string(), text.as_bytes())?;
-        }
+/// Feeds a claim.
+fn check(target: &str, bytes: &[u8]) {
+    match target {
+        "record" => claims::record(bytes),
+        "cache_control" => claims::cache_control(bytes),
+        "dates" => claims::dates(bytes),
+        "ranges" => claims::ranges(bytes),
+        "url" => claims::url(bytes),
+        "guard" => claims::guard(bytes),
+        "pages" => claims::pages(bytes),
+        other => panic!("no target `{other}`"),
     }
-    for (number, record) in records().iter().enumerate() {
-        write(&dir.join("record"), &number.to_string(), record)?;
-    }
-    Ok(())
 }
 
-fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    fs::write(dir.join(name), bytes)
+#[test]
+fn what_fuzzing_starts_from_holds() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how the task that fuzzes says where it wants them"
+    )]
+    let dir = std::env::var_os("REWARM_FUZZ_SEEDS").map(PathBuf::from);
+    let texts = TEXTS
+        .iter()
+        .flat_map(|(target, texts)| texts.iter().map(|it| (*target, it.as_bytes().to_vec())));
+    let all = texts.chain(records().into_iter().map(|record| ("record", record)));
+    for (number, (target, bytes)) in all.enumerate() {
+        check(target, &bytes);
+        if let Some(dir) = &dir {
+            fs::create_dir_all(dir.join(target)).expect("writable");
+            fs::write(dir.join(target).join(number.to_string()), &bytes).expect("writable");
+        }
+    }
 }
 
 /// Files of records, each as it is and as a payload that is to be sealed.
