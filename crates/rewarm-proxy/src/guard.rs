@@ -3,7 +3,7 @@
 //! A push parser between the socket and the HTTP library, which silently repairs some shapes. It
 //! follows the framing itself: heads, chunk sizes and trailers are held back until they are whole
 //! and were found right; bytes of bodies go through at once. What comes out is always a beginning
-//! of what came in, however it was cut into pieces. Pure.
+//! of what came in, but for empty lines before a head, however it was cut into pieces. Pure.
 
 use crate::head::{self, Framing, Refused, bad};
 use http::StatusCode;

@@ -245,12 +245,31 @@ pub fn url(bytes: &[u8]) {
             assert!(other.same_origin(&url), "{other} is no business of {url}");
         }
     }
-    if !text.contains(PASSWORD)
+    // Such characters are dropped, and what is left of them may be anything.
+    let plain = text.replace(['\t', '\n', '\r'], "");
+    if !plain.contains(PASSWORD)
         && let Ok(url) = Url::parse(&format!("http://user:{PASSWORD}@{text}"))
     {
-        assert!(!url.to_string().contains(PASSWORD), "{url}");
-        assert!(!url.as_wire().contains(PASSWORD));
+        // The host may be the same word: letters of either case, or of other scripts.
+        let secret = format!("{PASSWORD}@");
+        assert!(!url.to_string().contains(&secret), "{url}");
+        assert!(!url.as_wire().contains(&secret));
     }
+}
+
+/// Whether `out` is a beginning of `bytes`, but for empty lines, which may precede a head (RFC 9112
+/// section 2.2).
+fn is_beginning(mut out: &[u8], mut bytes: &[u8]) -> bool {
+    while let (Some(wanted), Some(came)) = (out.first(), bytes.first()) {
+        match wanted == came {
+            true => (out, bytes) = (&out[1..], &bytes[1..]),
+            false => match bytes.strip_prefix(b"\r\n") {
+                Some(rest) => bytes = rest,
+                None => return false,
+            },
+        }
+    }
+    out.is_empty()
 }
 
 /// What the guard of the proxy lets through is a beginning of what came, and does not depend on how
@@ -260,7 +279,7 @@ pub fn guard(bytes: &[u8]) {
     let push = |pieces: &[&[u8]]| {
         let (mut guard, mut out) = (Guard::new(2000, 20), Vec::new());
         let refused = pieces.iter().find_map(|piece| guard.push(piece, &mut out).err());
-        assert!(bytes.starts_with(&out), "what comes out is a beginning of what came in");
+        assert!(is_beginning(&out, bytes), "what comes out is a beginning of what came in");
         if refused.is_some() {
             let length = out.len();
             assert_eq!(guard.push(b"GET / HTTP/1.1\r\n\r\n", &mut out).err(), refused);
