@@ -2,29 +2,19 @@
 
 use rewarm_store::{Format, RecordInfo, Store};
 
-use crate::activation::ActivationRecord;
 use crate::build::BuiltWheel;
 use crate::interpreter::InterpreterRecord;
 
 /// Every format of record that this crate reads and writes.
-pub fn formats() -> [Format; 3] {
-    [
-        Format::of::<ActivationRecord>(),
-        Format::of::<BuiltWheel>(),
-        Format::of::<InterpreterRecord>(),
-    ]
+pub fn formats() -> [Format; 2] {
+    [Format::of::<BuiltWheel>(), Format::of::<InterpreterRecord>()]
 }
 
-/// What a record is about: a workspace, a wheel, an interpreter. `None` if it is not of this crate
+/// What a record is about: a wheel, an interpreter. `None` if it is not of this crate
 /// or cannot be read.
 pub fn describe(store: &Store, record: &RecordInfo) -> Option<String> {
     let key = &record.key;
     let format = formats().into_iter().find(|format| format.name == record.kind)?;
-    if format == Format::of::<ActivationRecord>() {
-        let activation = store.read::<ActivationRecord>(key)?.activations.into_iter().next()?;
-        let clean = if activation.clean_env { " (clean)" } else { "" };
-        return Some(format!("{}{clean}", activation.workspace_root.display()));
-    }
     if format == Format::of::<BuiltWheel>() {
         return Some(store.read::<BuiltWheel>(key)?.filename);
     }

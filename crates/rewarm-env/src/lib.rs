@@ -1,4 +1,4 @@
-//! Python environments: what a lock file wants, what is installed, and how to activate it.
+//! Python environments: what a lock file wants, what is installed.
 //!
 //! The crate knows no network. [`check`] says whether an environment matches its lock file;
 //! if not, its [`Preparation`] becomes a [`Plan`], whose downloads the caller brings into the
@@ -40,7 +40,6 @@
 //! # }
 //! ```
 
-pub mod activation;
 mod build;
 mod environment;
 mod evidence;

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use rewarm_env::activation::{ActivationConfig, TaskDefinition};
+use rewarm_activation::ActivationConfig;
+use rewarm_task::TaskDefinition;
 use serde::Deserialize;
 
 use crate::settings::Caller;

@@ -7,14 +7,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rewarm_env::activation::{
-    self, Activation, ActivationRequest, Observed, Scope, TaskTable, Variables,
+use rewarm_activation::{
+    self as activation, Activation, ActivationRequest, Observed, Scope, Variables,
 };
 use rewarm_env::{
     CheckError, Event, InstallError, LockError, Names, Options, Plan, Preparation, Project, Report,
     STATE_FILE, Selection, Status,
 };
 use rewarm_http::Request;
+use rewarm_task::TaskTable;
 
 use crate::args;
 use crate::config::{self, File};
@@ -434,7 +435,7 @@ pub(crate) fn activate(
     let request = ActivationRequest {
         clean_env: wish.clean_env,
         config: workspace.config.activation.clone(),
-        tasks,
+        tasks: postcard::to_allocvec(&tasks).expect("tasks are strings"),
         ..ActivationRequest::new(workspace.root.clone(), workspace.prefix.clone(), observed)
     };
     let activation = activation::activate(request, &caller).map_err(Failure::usage)?;

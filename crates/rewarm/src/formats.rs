@@ -13,6 +13,7 @@ pub(crate) fn known() -> Vec<Format> {
         rewarm_store::formats().as_slice(),
         rewarm_http::formats().as_slice(),
         rewarm_env::formats().as_slice(),
+        rewarm_activation::formats().as_slice(),
         rewarm_check::formats().as_slice(),
         packages::formats().as_slice(),
     ]
@@ -25,6 +26,7 @@ pub(crate) fn describe(store: &Store, record: &RecordInfo) -> String {
         true => rewarm_store::describe(store, record)
             .or_else(|| rewarm_http::describe(store, record))
             .or_else(|| rewarm_env::describe(store, record))
+            .or_else(|| rewarm_activation::describe(store, record))
             .or_else(|| rewarm_check::describe(store, record))
             .or_else(|| packages::describe(&record.kind)),
         false => None,

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use rewarm_env::activation::{self, Activation, Scope, Step, TaskError, Variables};
+use rewarm_activation::{self as activation, Activation, Scope, Variables};
 use rewarm_store::Store;
+use rewarm_task::{Step, TaskError, TaskTable};
 
 use crate::settings::Caller;
 
@@ -127,9 +128,10 @@ pub(crate) fn become_command(
     let [name, arguments @ ..] = command else {
         return Err(RunError::NotFound { program: String::new() });
     };
-    let task = name
-        .to_str()
-        .and_then(|name| activation.tasks.steps(name, arguments, &activation.workspace_root));
+    // What an earlier version wrote was not read at all, so this cannot fail.
+    let tasks: TaskTable = postcard::from_bytes(&activation.tasks).unwrap_or_default();
+    let task =
+        name.to_str().and_then(|name| tasks.steps(name, arguments, &activation.workspace_root));
     let Some(steps) = task else {
         return Err(replace_process(command, activated, None));
     };

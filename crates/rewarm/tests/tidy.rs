@@ -5,13 +5,28 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Who may depend on whom among our own crates; development dependencies may add the test kit.
-const EDGES: [(&str, &[&str]); 8] = [
-    ("rewarm", &["rewarm-check", "rewarm-env", "rewarm-http", "rewarm-proxy", "rewarm-store"]),
+const EDGES: [(&str, &[&str]); 11] = [
+    (
+        "rewarm",
+        &[
+            "rewarm-activation",
+            "rewarm-check",
+            "rewarm-conda",
+            "rewarm-env",
+            "rewarm-http",
+            "rewarm-proxy",
+            "rewarm-store",
+            "rewarm-task",
+        ],
+    ),
+    ("rewarm-activation", &["rewarm-store"]),
     ("rewarm-check", &["rewarm-store"]),
+    ("rewarm-conda", &["rewarm-store"]),
     ("rewarm-env", &["rewarm-store"]),
     ("rewarm-http", &["rewarm-store"]),
     ("rewarm-proxy", &["rewarm-http", "rewarm-store"]),
     ("rewarm-store", &[]),
+    ("rewarm-task", &["rewarm-activation", "rewarm-store"]),
     ("rewarm-testkit", &[]),
     ("xtask", &["rewarm-testkit"]),
 ];

@@ -1,7 +1,7 @@
 //! `rewarm clean`: removes the environment, or only what is remembered of its activation.
 
+use rewarm_activation::{self as activation, Scope};
 use rewarm_env::STATE_FILE;
-use rewarm_env::activation::{self, Scope};
 
 use crate::args::Clean;
 use crate::context::Context;

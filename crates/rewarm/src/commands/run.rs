@@ -2,7 +2,7 @@
 //!
 //! The common case never gets here: see `hot`.
 
-use rewarm_env::activation::{Command, TaskTable};
+use rewarm_task::{Command, TaskTable};
 use serde_json::json;
 
 use crate::args::Run;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rewarm_env::activation::{self, Shell};
+use rewarm_activation::{self as activation, Shell};
 
 use crate::args::ShellHook;
 use crate::commands::print;

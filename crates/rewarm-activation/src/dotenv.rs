@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::template::{self, Escapes, Part};
+use crate::template::{self, Escapes, Part};
 
 /// One line that sets a variable.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::input::Observed;
-use super::task::TaskTable;
+use crate::input::Observed;
 
 /// `[tool.rewarm.activation]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -32,9 +31,7 @@ pub struct ActivationConfig {
 }
 
 /// Reads a table as a list of pairs.
-pub(crate) fn in_order<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Vec<(String, String)>, D::Error> {
+pub fn in_order<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
     struct Pairs;
 
     impl<'de> Visitor<'de> for Pairs {
@@ -69,8 +66,8 @@ pub struct ActivationRequest {
     pub clean_env: bool,
     /// What the configuration says.
     pub config: ActivationConfig,
-    /// The tasks of the workspace.
-    pub tasks: TaskTable,
+    /// What is kept beside the activation for its user: the tasks of the workspace.
+    pub tasks: Vec<u8>,
     /// What was looked at so far, before it was used: every configuration file that was or could
     /// have been read, variables that decide where those are looked for, the lock file, and the
     /// state of the environment (`pyvenv.cfg`, the marker of the last install, `site-packages`).
@@ -86,7 +83,7 @@ impl ActivationRequest {
             prefix,
             clean_env: false,
             config: ActivationConfig::default(),
-            tasks: TaskTable::default(),
+            tasks: Vec::new(),
             observed,
         }
     }

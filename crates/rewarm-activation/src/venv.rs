@@ -9,13 +9,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::clean::{SYSTEM_PATH, clean_env};
-use super::config::ActivationRequest;
-use super::delta::{Delta, List, Op, Variables, is_list, split};
-use super::dotenv;
-use super::input::Observed;
-use super::record::Activation;
-use super::template::{self, Escapes, Part};
+use crate::clean::{SYSTEM_PATH, clean_env};
+use crate::config::ActivationRequest;
+use crate::delta::{Delta, List, Op, Variables, is_list, split};
+use crate::dotenv;
+use crate::input::Observed;
+use crate::record::Activation;
+use crate::template::{self, Escapes, Part};
 
 /// An activation that could not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub fn activate(
     let caller = cleaned.as_ref().unwrap_or(caller);
     let mut builder =
         Builder { delta: Delta::default(), observed: request.observed.clone(), caller };
-    for (name, value) in super::facts() {
+    for (name, value) in crate::facts() {
         builder.observed.fact(name, value);
     }
     builder.leave_other(&request);

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// A piece of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// Bytes as they are.
     Literal(Vec<u8>),
     /// The value of a variable.
@@ -25,7 +25,7 @@ pub(crate) enum Part {
 
 /// Which backslashes mean something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Escapes {
+pub enum Escapes {
     /// Only `\$`.
     Dollar,
     /// `\n`, `\r`, `\t`, `\"`, `\\`, `\$` and `` \` ``, as between double quotes of a `.env` file.
@@ -33,7 +33,7 @@ pub(crate) enum Escapes {
 }
 
 /// Splits a value into its parts.
-pub(crate) fn parse(mut text: &[u8], escapes: Escapes) -> Result<Vec<Part>, &'static str> {
+pub fn parse(mut text: &[u8], escapes: Escapes) -> Result<Vec<Part>, &'static str> {
     let mut parts = Vec::new();
     let mut literal = Vec::new();
     while let Some((&byte, rest)) = text.split_first() {
@@ -121,7 +121,7 @@ fn braced(inner: &[u8], escapes: Escapes) -> Result<Part, &'static str> {
 }
 
 /// Bytes at the start of `text` that can name a variable.
-pub(crate) fn name_length(text: &[u8]) -> usize {
+pub fn name_length(text: &[u8]) -> usize {
     match text.first() {
         Some(first) if first.is_ascii_alphabetic() || *first == b'_' => {
             let ends = |byte: &u8| !byte.is_ascii_alphanumeric() && *byte != b'_';
@@ -132,15 +132,12 @@ pub(crate) fn name_length(text: &[u8]) -> usize {
 }
 
 /// Whether every shell can hold a variable of that name.
-pub(crate) fn is_name(name: &OsStr) -> bool {
+pub fn is_name(name: &OsStr) -> bool {
     !name.is_empty() && name_length(name.as_bytes()) == name.len()
 }
 
 /// Puts values in; a variable that is not set gives nothing.
-pub(crate) fn expand(
-    parts: &[Part],
-    lookup: &mut impl FnMut(&OsStr) -> Option<OsString>,
-) -> OsString {
+pub fn expand(parts: &[Part], lookup: &mut impl FnMut(&OsStr) -> Option<OsString>) -> OsString {
     let mut value = Vec::new();
     expand_into(parts, lookup, &mut value);
     OsString::from_vec(value)

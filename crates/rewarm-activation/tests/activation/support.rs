@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rewarm_env::activation::{
-    self, Activation, ActivationConfig, ActivationRequest, Hit, Miss, Observed, Scope, TaskTable,
-    Variables,
+use rewarm_activation::{
+    self as activation, Activation, ActivationConfig, ActivationRequest, Hit, Miss, Observed,
+    Scope, Variables,
 };
 use rewarm_store::Store;
 
@@ -21,7 +21,7 @@ pub(crate) struct Workspace {
     /// What is asked for.
     pub(crate) config: ActivationConfig,
     /// Its tasks.
-    pub(crate) tasks: TaskTable,
+    pub(crate) tasks: Vec<u8>,
     /// Which environment is asked for.
     pub(crate) environment: String,
     /// Whether a clean one is.
@@ -49,7 +49,7 @@ impl Workspace {
             root: root.to_owned(),
             store: Store::open(&cache).expect("the store can be made"),
             config: ActivationConfig::default(),
-            tasks: TaskTable::default(),
+            tasks: Vec::new(),
             environment: "default".to_owned(),
             clean_env: false,
         }

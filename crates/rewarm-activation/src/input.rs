@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use rewarm_store::{Digest, Hasher, Witness};
 use serde::{Deserialize, Serialize};
 
-use super::delta::Variables;
+use crate::delta::Variables;
 
 /// One thing that an activation depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::delta::{Change, Variables, changes};
-use super::record::Activation;
-use super::template;
+use crate::delta::{Change, Variables, changes};
+use crate::record::Activation;
+use crate::template;
 
 /// A shell that can be told to activate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

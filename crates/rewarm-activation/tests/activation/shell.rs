@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::Command;
 
-use rewarm_env::activation::{self, Activation, ActivationRequest, Observed, Shell, Variables};
+use rewarm_activation::{
+    self as activation, Activation, ActivationRequest, Observed, Shell, Variables,
+};
 
 use crate::support::{env, now};
 

@@ -9,10 +9,10 @@ use std::time::SystemTime;
 
 use rewarm_store::Store;
 
-use super::clean::clean_env;
-use super::delta::Variables;
-use super::input::{Difference, Situation, check};
-use super::record::{Activation, ActivationRecord, MAX_ENTRIES, Scope};
+use crate::clean::clean_env;
+use crate::delta::Variables;
+use crate::input::{Difference, Situation, check};
+use crate::record::{Activation, ActivationRecord, MAX_ENTRIES, Scope};
 
 /// An activation that holds.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ const WORKERS: u32 = 6;
 const CALLERS_EACH: u32 = 2;
 
 /// Callers differ in a variable on which the activation depends.
-fn caller(number: u32) -> rewarm_env::activation::Variables {
+fn caller(number: u32) -> rewarm_activation::Variables {
     env(&[("PATH", "/usr/bin:/bin"), ("CALLER", number.to_string().as_str())])
 }
 

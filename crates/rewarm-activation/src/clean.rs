@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use super::delta::Variables;
+use crate::delta::Variables;
 
 /// The names that `pixi run --clean-env` keeps.
 const KEPT: &[&str] = &[

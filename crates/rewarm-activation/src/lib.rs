@@ -12,7 +12,7 @@
 //! ```
 //! use std::time::SystemTime;
 //!
-//! use rewarm_env::activation::{self, ActivationRequest, Observed, Scope};
+//! use rewarm_activation::{self as activation, ActivationRequest, Observed, Scope};
 //! # let dir = tempfile::tempdir()?;
 //! # let root = dir.path().canonicalize()?.join("work");
 //! # std::fs::create_dir_all(root.join(".venv/bin"))?;
@@ -43,23 +43,22 @@ mod clean;
 mod config;
 mod delta;
 mod dotenv;
+mod formats;
 mod hook;
 mod input;
 mod lookup;
 mod record;
-mod task;
-mod template;
+pub mod template;
 mod venv;
 
 pub use clean::clean_env;
-pub use config::{ActivationConfig, ActivationRequest};
+pub use config::{ActivationConfig, ActivationRequest, in_order};
 pub use delta::{Change, Delta, List, Op, Variables, changes, variables};
+pub use formats::{describe, formats};
 pub use hook::{HookError, Shell, UnknownShell, hook, hook_json};
 pub use input::{Difference, How, Input, Observed, Seen, Situation, Still, check};
 pub use lookup::{Hit, Miss, lookup};
 pub use record::{Activation, SaveError, Scope, forget, save};
-pub use task::{Command, CommandText, Step, Task, TaskDefinition, TaskError, TaskTable};
 pub use venv::{ActivateError, activate};
 
 pub(crate) use lookup::facts;
-pub(crate) use record::ActivationRecord;

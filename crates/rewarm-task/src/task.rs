@@ -13,9 +13,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::config::in_order;
-use super::delta::Variables;
-use super::template::{self, Escapes};
+use rewarm_activation::template::{self, Escapes};
+use rewarm_activation::{Variables, in_order};
 
 /// A task as it is written: a string, a list of arguments, or a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
