@@ -15,6 +15,7 @@ mod error;
 mod formats;
 mod hot;
 mod interrupt;
+mod math;
 mod network;
 mod settings;
 mod ui;
