@@ -31,6 +31,8 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The project, unless this is a bare directory.
     pub(crate) project: Option<Project>,
+    /// The manifest, if it is a pixi workspace.
+    pixi: Option<PathBuf>,
     pub(crate) config: File,
     /// Every file the configuration could have come from.
     pub(crate) config_files: Vec<PathBuf>,
@@ -76,7 +78,13 @@ impl Workspace {
             context.ui.warn(unknown);
         }
         let prefix = prefix(context, project.as_ref(), &root);
-        Ok(Self { root, project, config, config_files, prefix, observed })
+        let pixi = Some(root.join("pixi.toml")).filter(|path| path.is_file());
+        Ok(Self { root, project, pixi, config, config_files, prefix, observed })
+    }
+
+    /// The manifest, if this is a pixi workspace.
+    pub(crate) fn pixi_manifest(&self) -> Option<&Path> {
+        self.pixi.as_deref()
     }
 
     fn has_lock(&self) -> bool {
@@ -116,7 +124,7 @@ fn prefix(context: &Context<'_>, project: Option<&Project>, root: &Path) -> Path
     active.map_or(own, PathBuf::from)
 }
 
-fn site_packages(prefix: &Path) -> Vec<PathBuf> {
+pub(crate) fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(prefix.join("lib")) else { return Vec::new() };
     let dirs = entries.flatten().map(|entry| entry.path().join("site-packages"));
     dirs.filter(|dir| dir.is_dir()).collect()
