@@ -19,6 +19,7 @@ mod math;
 mod network;
 mod settings;
 mod ui;
+mod venv;
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;

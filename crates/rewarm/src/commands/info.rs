@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::args;
 use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
-use crate::environment::{self, Workspace};
+use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
+use crate::venv;
 
 pub(crate) fn run(context: &Context<'_>) -> Outcome {
     let workspace = Workspace::find(context)?;
@@ -91,7 +92,7 @@ pub(crate) fn state(context: &Context<'_>, workspace: &Workspace) -> Result<Stat
         let exists = workspace.prefix.join("bin/python").exists();
         return Ok(if exists { State::AsItIs } else { State::Missing });
     };
-    let mut options = environment::options(context, workspace, &args::Install::default())?;
+    let mut options = venv::options(context, workspace, &args::Install::default())?;
     options.as_before = true;
     let status = rewarm_env::check(project, context.store_to_read()?, &options, now());
     Ok(match status.map_err(Failure::usage)? {
