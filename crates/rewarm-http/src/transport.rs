@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::config::{ClientConfig, Clock};
 use crate::connect::{Answered, ConnectError, Connector};
 use crate::error::{Cause, ErrorKind, FetchError};
+use crate::policy::date::parse_date;
 use crate::request::{Event, Events, Interim, Request};
 use crate::upload::{Activity, WireBody};
 use crate::url::Url;
@@ -450,7 +451,7 @@ fn is_worth_retrying(status: StatusCode) -> bool {
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse().map(Duration::from_secs).ok();
-    let until = || httpdate::parse_http_date(text).ok()?.duration_since(now).ok();
+    let until = || parse_date(text.as_bytes())?.duration_since(now).ok();
     seconds.or_else(until)
 }
 
@@ -466,7 +467,7 @@ mod tests {
 
     #[test]
     fn rfc9110_10_2_3_retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
+        let now = parse_date(b"Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
         let of = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, http::HeaderValue::from_static(text));
