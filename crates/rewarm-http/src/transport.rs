@@ -4,6 +4,7 @@
 //! (RFC 9112 section 11.2), is a broken connection, and that connection is not used again.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -44,6 +45,10 @@ const HEAD_SIZE: usize = 64 * 1024;
 
 /// Fields that the head of an answer may have.
 const HEAD_FIELDS: usize = 256;
+
+/// Interim answers to one request that are told to the caller, and count as a sign of life. An origin
+/// that sends more of them is waited for no longer than a silent one.
+const INTERIM_ANSWERS: u32 = 64;
 
 /// Bytes of one HTTP/2 body that may be under way: what a distance of 50 ms needs for 80 MB/s.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -392,9 +397,13 @@ fn prepare(
 
 /// Has interim answers told to the caller.
 fn pass_on(request: &mut http::Request<WireBody>, interim: Interim, activity: Activity) {
+    let left = AtomicU32::new(INTERIM_ANSWERS);
     hyper::ext::on_informational(request, move |response| {
-        activity.note();
-        interim(response.status(), response.headers());
+        let spend = |left: u32| left.checked_sub(1);
+        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() {
+            activity.note();
+            interim(response.status(), response.headers());
+        }
     });
 }
 
