@@ -77,8 +77,17 @@ pub enum Input {
         /// An absolute path.
         #[serde(with = "os_path")]
         path: PathBuf,
-        /// Type and permissions, `None` if nothing is there.
-        mode: Option<u32>,
+        /// Type and permissions.
+        mode: u32,
+    },
+    /// A directory that several other inputs were missing from: no input itself, but while its
+    /// witness is the same, they are still missing.
+    Anchor {
+        /// An absolute path.
+        #[serde(with = "os_path")]
+        path: PathBuf,
+        /// What was there.
+        seen: Seen,
     },
 }
 
@@ -117,8 +126,14 @@ impl Input {
             | (Self::Directory { path: a, seen: x }, Self::Directory { path: b, seen: y }) => {
                 a == b && x.digest == y.digest
             }
+            (Self::Anchor { path: a, .. }, Self::Anchor { path: b, .. }) => a == b,
             _ => self == other,
         }
+    }
+
+    /// Whether it is a file at that path, which was there.
+    pub(crate) fn is_present(&self, at: &Path) -> bool {
+        matches!(self, Self::File { path, seen } if path == at && seen.digest.is_some())
     }
 
     /// Facts and variables cost nothing to check, so they come first.
@@ -126,11 +141,11 @@ impl Input {
         match self {
             Self::Fact { .. } => 0,
             Self::Variable { .. } | Self::Present { .. } | Self::Only { .. } => 1,
-            Self::Program { .. } | Self::Kind { mode: Some(_), .. } => 2,
+            Self::Program { .. } | Self::Kind { .. } => 2,
             // A directory that is as it was proves that what it lacked it still lacks.
-            Self::Directory { .. } => 3,
+            Self::Directory { .. } | Self::Anchor { .. } => 3,
             Self::File { seen, .. } if seen.digest.is_some() => 4,
-            Self::File { .. } | Self::Kind { .. } => 5,
+            Self::File { .. } => 5,
         }
     }
 }
@@ -213,9 +228,32 @@ impl Observed {
 
     /// Makes it an input what kind of thing is at a path, but not its content.
     pub fn kind(&mut self, path: &Path) -> io::Result<()> {
-        let mode = mode_of(path)?;
-        self.add(Input::Kind { path: path.to_owned(), mode });
+        match mode_of(path)? {
+            Some(mode) => self.add(Input::Kind { path: path.to_owned(), mode }),
+            // Of what is missing there is no more to know.
+            None => self.add(Input::File { path: path.to_owned(), seen: Seen::missing(path) }),
+        }
         Ok(())
+    }
+
+    /// Directories that more than one file is missing from, and that are no inputs.
+    ///
+    /// Each was looked at before now, so it may have gained one of the files since; but then the
+    /// witness is not settled.
+    fn anchors(&self) -> Vec<PathBuf> {
+        let mut places: Vec<&Path> = self.inputs.iter().filter_map(missing_from).collect();
+        places.sort();
+        let is_input = |place: &Path| {
+            let mut inputs = self.inputs.iter();
+            inputs.any(|input| matches!(input, Input::Directory { path, .. } if path == place))
+        };
+        let mut anchors: Vec<PathBuf> = places
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1] && !is_input(pair[0]))
+            .map(|pair| pair[0].to_owned())
+            .collect();
+        anchors.dedup();
+        anchors
     }
 
     fn add(&mut self, input: Input) {
@@ -226,6 +264,11 @@ impl Observed {
 
     /// All inputs, the cheap ones first.
     pub(crate) fn into_inputs(mut self) -> Vec<Input> {
+        for path in self.anchors() {
+            if let Ok(witness) = Witness::of(&path) {
+                self.add(Input::Anchor { path, seen: Seen::new(witness, None, self.now) });
+            }
+        }
         self.inputs.sort_by_key(Input::rank);
         self.inputs
     }
@@ -252,12 +295,17 @@ fn mode_of(path: &Path) -> io::Result<Option<u32>> {
     Ok(metadata_of(path)?.map(|metadata| metadata.mode()))
 }
 
+/// The place of a file that was missing.
+fn missing_from(input: &Input) -> Option<&Path> {
+    match input {
+        Input::File { path, seen } if seen.is_absent() => path.parent(),
+        _ => None,
+    }
+}
+
 fn look_at_file(path: &Path, now: SystemTime) -> io::Result<(Seen, Option<Vec<u8>>)> {
     let Some(metadata) = metadata_of(path)? else {
-        let mut seen = Seen::new(None, None, now);
-        // What a link points to may appear without a trace in the directory of the link.
-        seen.settled = fs::symlink_metadata(path).is_err();
-        return Ok((seen, None));
+        return Ok((Seen::missing(path), None));
     };
     if !metadata.is_file() {
         // Reading a pipe or a device might never end, and could not be repeated for a proof.
@@ -318,6 +366,13 @@ fn digest_of_names(path: &Path) -> io::Result<Digest> {
 }
 
 impl Seen {
+    /// Nothing.
+    fn missing(path: &Path) -> Self {
+        // What a link points to may appear without a trace in the directory of the link.
+        let settled = fs::symlink_metadata(path).is_err();
+        Self { digest: None, witness: None, settled }
+    }
+
     fn new(witness: Option<Witness>, digest: Option<Digest>, now: SystemTime) -> Self {
         let settled = witness.is_none_or(|witness| witness.is_settled(now));
         Self { digest, witness, settled }
@@ -357,13 +412,13 @@ pub fn check(inputs: &[Input], situation: &Situation) -> Result<Still, Differenc
     let mut renewed = None;
     let mut unchanged: Vec<&Path> = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
-        let absent = match input {
-            Input::File { path, seen } if seen.is_absent() => Some(path),
-            _ => None,
-        };
-        if let Some(parent) = absent.and_then(|path| path.parent())
-            && unchanged.contains(&parent)
-        {
+        if missing_from(input).is_some_and(|place| unchanged.contains(&place)) {
+            continue;
+        }
+        if let Input::Anchor { path, seen } = input {
+            if seen.holds_for(Witness::of(path).ok().flatten()) {
+                unchanged.push(path);
+            }
             continue;
         }
         match (check_one(input, situation)?, input) {
@@ -419,14 +474,15 @@ fn check_one(input: &Input, situation: &Situation) -> Result<Option<Input>, Diff
             let (before, now) = (path(found.clone()), path(now));
             Err(Difference::Program { name: name.clone(), before, now })
         }
+        // Proves others, and is looked at by the one who checks them all.
+        Input::Anchor { .. } => Ok(None),
         Input::Kind { path, mode } => {
             let differs = |how| Difference::Path { path: path.clone(), how };
             let now = mode_of(path).map_err(|_| differs(How::Unreadable))?;
-            match (mode, now) {
-                (before, now) if *before == now => Ok(None),
-                (None, _) => Err(differs(How::Appeared)),
-                (_, None) => Err(differs(How::Vanished)),
-                _ => Err(differs(How::Changed)),
+            match now {
+                Some(now) if now == *mode => Ok(None),
+                Some(_) => Err(differs(How::Changed)),
+                None => Err(differs(How::Vanished)),
             }
         }
         Input::File { path, seen } => {

@@ -88,6 +88,11 @@ impl Activation {
         }
     }
 
+    /// Whether a file was there when this was computed, and is an input.
+    pub fn saw(&self, path: &Path) -> bool {
+        self.inputs.iter().any(|input| input.is_present(path))
+    }
+
     /// What it was made from.
     pub fn inputs(&self) -> &[Input] {
         &self.inputs
@@ -179,10 +184,13 @@ mod tests {
         observed.variable("UNSET".as_ref(), None);
         observed.present("PRESENT".as_ref());
         observed.program("program".as_ref(), Path::new("/no"), &Variables::new());
-        observed.kind(Path::new("/dev/null/no")).expect("nothing is there");
         observed.all_variables(&Variables::new());
         // Below a device there is nothing on any machine.
-        observed.path(Path::new("/dev/null/no")).expect("nothing is there");
+        for path in ["/dev/null/no/a", "/dev/null/no/b"] {
+            observed.path(Path::new(path)).expect("nothing is there");
+        }
+        let mut inputs = observed.into_inputs();
+        inputs.push(Input::Kind { path: "/k".into(), mode: 0o100_644 });
         let activation = Activation {
             workspace_root: "/w".into(),
             environment: "default".to_owned(),
@@ -193,7 +201,7 @@ mod tests {
             tasks: b"tasks".to_vec(),
             volatile: false,
             unproven: vec!["u".to_owned()],
-            inputs: observed.into_inputs(),
+            inputs,
         };
         ActivationRecord { activations: vec![activation] }
     }
@@ -204,7 +212,7 @@ mod tests {
         let format = (ActivationRecord::VERSION, bytes.len(), Digest::of(&bytes).to_string());
         // If this fails, readers of the version cannot read what is written now: raise `VERSION`
         // and describe the new format in `docs/store-format.md`.
-        let expected = "68067d6bfd270c1f877ba0bc45e2485b845c51d3e77802438a38a52b4fd46f07";
-        assert_eq!(format, (3, 255, expected.to_owned()));
+        let expected = "147bec3fe92f5933db8ab45de1acb2076ae457fcfaa4ec447bfa64218fcfabb0";
+        assert_eq!(format, (3, 287, expected.to_owned()));
     }
 }

@@ -7,6 +7,7 @@
 
 mod assign;
 mod effect;
+mod mentions;
 mod prefix;
 mod script;
 

@@ -31,9 +31,11 @@ pub(crate) fn read(
 ) -> Result<Parts, ActivateError> {
     let conda = prefix.join("etc/conda");
     builder.look(&prefix.join("conda-meta"))?;
-    builder.look(&conda)?;
     let mut parts = Parts { variables: Vec::new(), scripts: Vec::new() };
-    if conda.is_dir() {
+    if !conda.is_dir() {
+        // As long as it does not exist, nothing below it does.
+        builder.look(&conda)?;
+    } else {
         for path in list(builder, &conda.join("env_vars.d"))? {
             if !path.is_file() {
                 continue;

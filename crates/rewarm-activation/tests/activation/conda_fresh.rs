@@ -56,6 +56,33 @@ fn changed_manifest_or_lock_file_is_a_miss() {
 }
 
 #[test]
+fn a_file_that_was_missing_is_a_miss_when_it_appears() {
+    let workspace = stored();
+    // Something else appears beside it.
+    workspace.write("unrelated", "");
+    workspace.assert_hit(&caller());
+    workspace.write("rewarm.toml", "");
+    assert_eq!(workspace.miss(&caller()).0, "`rewarm.toml` appeared");
+    workspace.assert_hit(&caller());
+    workspace.write("pyproject.toml", "");
+    assert_eq!(workspace.miss(&caller()).0, "`pyproject.toml` appeared");
+}
+
+#[test]
+fn what_a_missing_link_leads_to_is_a_miss_when_it_appears() {
+    let workspace = CondaWorkspace::new();
+    let elsewhere = workspace.temp().join("state");
+    let state = workspace.request.prefix.join("conda-meta/state");
+    std::os::unix::fs::symlink(&elsewhere, &state).expect("links can be made");
+    workspace.run(&caller());
+    workspace.assert_hit(&caller());
+    fs::write(&elsewhere, r#"{"env_vars": {"A": "1"}}"#).expect("files can be written");
+    let (miss, result) = workspace.miss(&caller());
+    assert_eq!(miss, format!("{} appeared", shown("conda-meta/state")));
+    assert_eq!(get(&result, "A"), Some("1"));
+}
+
+#[test]
 fn other_packages_are_a_miss_whoever_installed_them() {
     let workspace = stored();
     let miss = || workspace.miss(&caller()).0;

@@ -109,6 +109,8 @@ impl CondaWorkspace {
         for path in [
             self.root.join("pixi.toml"),
             self.root.join("pixi.lock"),
+            self.root.join("rewarm.toml"),
+            self.root.join("pyproject.toml"),
             self.request.prefix.join("conda-meta/.pixi-environment-fingerprint"),
         ] {
             observed.path(&path).expect("files can be read");
