@@ -47,6 +47,7 @@ mod formats;
 mod hook;
 mod input;
 mod lookup;
+pub mod observe;
 mod record;
 pub mod template;
 mod venv;
