@@ -51,6 +51,7 @@ mod formats;
 mod hook;
 mod input;
 mod lookup;
+pub mod observe;
 mod record;
 pub mod template;
 mod venv;
