@@ -15,9 +15,11 @@ mod error;
 mod formats;
 mod hot;
 mod interrupt;
+mod math;
 mod network;
 mod settings;
 mod ui;
+mod venv;
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
