@@ -33,8 +33,10 @@ pub(super) enum Call {
     Directory(At),
     /// Becomes another program.
     Execute(At),
-    /// Reaches out of the process.
+    /// Reaches out of the process; the argument with the address is the second.
     Connect,
+    /// Sends to an address, if the argument with this number is one, or begins with one.
+    Send(usize, bool),
     /// Makes a socket; of other families than those within the machine it is stopped.
     Socket,
     /// Asks a clock.
@@ -45,6 +47,8 @@ pub(super) enum Call {
     Fact(HostFact),
     /// Asks for the directory it is in.
     WorkingDirectory,
+    /// Gets an answer that no file holds, and that known programs ask for without using it.
+    Harmless(&'static str),
     /// Gets an answer that no file holds.
     Other(&'static str),
 }
@@ -66,7 +70,7 @@ const COMMON: &[(c_long, Call)] = &[
     (libc::SYS_faccessat, Call::Look(from(0, 1))),
     (libc::SYS_faccessat2, Call::Look(from(0, 1))),
     (libc::SYS_readlinkat, Call::Look(from(0, 1))),
-    (libc::SYS_statfs, Call::Other("statfs")),
+    (libc::SYS_statfs, Call::Harmless("statfs")),
     (libc::SYS_getxattr, Call::Look(at(0))),
     (libc::SYS_lgetxattr, Call::Look(at(0))),
     (libc::SYS_listxattr, Call::Look(at(0))),
@@ -90,7 +94,10 @@ const COMMON: &[(c_long, Call)] = &[
     (libc::SYS_lremovexattr, Call::Change(at(0))),
     (libc::SYS_socket, Call::Socket),
     (libc::SYS_connect, Call::Connect),
-    (libc::SYS_bind, Call::Connect),
+    (libc::SYS_bind, Call::Other("bind")),
+    (libc::SYS_sendto, Call::Send(4, false)),
+    (libc::SYS_sendmsg, Call::Send(1, true)),
+    (libc::SYS_sendmmsg, Call::Other("sendmmsg")),
     (libc::SYS_clock_gettime, Call::Clock),
     (libc::SYS_gettimeofday, Call::Clock),
     (libc::SYS_getrandom, Call::Random),
@@ -104,11 +111,11 @@ const COMMON: &[(c_long, Call)] = &[
     (libc::SYS_getresgid, Call::Fact(HostFact::User)),
     (libc::SYS_sched_getaffinity, Call::Fact(HostFact::Processors)),
     (libc::SYS_getcwd, Call::WorkingDirectory),
-    (libc::SYS_getpid, Call::Other("getpid")),
-    (libc::SYS_getppid, Call::Other("getppid")),
-    (libc::SYS_getpgid, Call::Other("getpgid")),
-    (libc::SYS_getsid, Call::Other("getsid")),
-    (libc::SYS_sysinfo, Call::Other("sysinfo")),
+    (libc::SYS_getpid, Call::Harmless("getpid")),
+    (libc::SYS_getppid, Call::Harmless("getppid")),
+    (libc::SYS_getpgid, Call::Harmless("getpgid")),
+    (libc::SYS_getsid, Call::Harmless("getsid")),
+    (libc::SYS_sysinfo, Call::Harmless("sysinfo")),
     (libc::SYS_times, Call::Other("times")),
     (libc::SYS_getrusage, Call::Other("getrusage")),
     (libc::SYS_shmget, Call::Other("shmget")),
@@ -165,7 +172,7 @@ const OLD: &[(c_long, Call)] = &[
     (libc::SYS_utimes, Call::Change(at(0))),
     (libc::SYS_futimesat, Call::Change(from(0, 1))),
     (libc::SYS_time, Call::Clock),
-    (libc::SYS_getpgrp, Call::Other("getpgrp")),
+    (libc::SYS_getpgrp, Call::Harmless("getpgrp")),
     (libc::SYS_ustat, Call::Other("ustat")),
     (libc::SYS_uselib, Call::Other("uselib")),
     (libc::SYS_inotify_init, Call::Other("inotify_init")),

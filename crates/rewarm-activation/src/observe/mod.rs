@@ -88,7 +88,8 @@ pub struct Observation {
     pub stderr: Vec<u8>,
     /// Files of which the result may be made, in no particular order, each path once.
     pub files: Vec<SeenFile>,
-    /// Names that were looked up on the caller's `PATH`, and where they were found there.
+    /// Names that were looked up on the `PATH` of the run, and where they were found there. The files
+    /// that were missing from directories before that one are not among `files`.
     pub commands: Vec<SeenCommand>,
     /// What was asked of the host; [`HostFact::value`] tells whether it still holds.
     pub facts: BTreeSet<HostFact>,
@@ -115,7 +116,8 @@ pub struct SeenFile {
 /// What was done with a file, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Use {
-    /// Asked whether it is there and of what kind.
+    /// Asked for its properties: whether it is there, of what kind, with which permissions, of
+    /// which size, where a link leads. Times do not count.
     Looked,
     /// A directory: its names were listed.
     Listed,
@@ -125,12 +127,12 @@ pub enum Use {
     Executed,
 }
 
-/// A command that was looked for in the directories of the caller's `PATH`.
+/// A command that was looked for in the directories of the `PATH` of [`Run::environment`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeenCommand {
     /// Its name, without a slash.
     pub name: OsString,
-    /// The first match, as [`find_command`] finds it; `None` if there was none.
+    /// The first executable file of that name; `None` if there was none.
     pub path: Option<PathBuf>,
 }
 
@@ -189,9 +191,9 @@ pub enum Unprovable {
         /// The system call.
         call: &'static str,
     },
-    /// System calls of another architecture, such as those of 32-bit programs.
-    #[error("`{}` is of another architecture", program.display())]
-    Foreign {
+    /// A program of another architecture, such as one of 32 bits, or one that is protected.
+    #[error("`{}` cannot be watched", program.display())]
+    Unwatched {
         /// Which program.
         program: PathBuf,
     },
@@ -285,14 +287,6 @@ impl HostFact {
             Self::WorkingDirectory => format!("{:?}", cwd.as_os_str()),
         }
     }
-}
-
-/// The first executable file of that name in the directories of a `PATH`.
-pub fn find_command(name: &std::ffi::OsStr, path: &std::ffi::OsStr) -> Option<PathBuf> {
-    programs::search_path(path).into_iter().map(|dir| dir.join(name)).find(|candidate| {
-        candidate.is_file()
-            && rustix::fs::access(candidate.as_path(), rustix::fs::Access::EXEC_OK).is_ok()
-    })
 }
 
 /// Runs the script and tells what it did.

@@ -62,7 +62,7 @@ const ASSIGNING: [&str; 8] =
     ["coproc", "for", "getopts", "mapfile", "read", "readarray", "select", "unset"];
 
 /// Words whose answer differs each time, as text shows them.
-const VOLATILE: [&str; 12] = [
+const VOLATILE: [&str; 9] = [
     "BASHPID",
     "EPOCHREALTIME",
     "EPOCHSECONDS",
@@ -70,11 +70,8 @@ const VOLATILE: [&str; 12] = [
     "RANDOM",
     "SECONDS",
     "SRANDOM",
-    "jobs",
-    "times",
     "ulimit",
     "umask",
-    "disown",
 ];
 
 /// The variables that a text for a POSIX shell or bash may read, for a caller with these
@@ -226,7 +223,9 @@ impl Scan {
             let rest = &line[start + word.len()..];
             let command =
                 &rest[..rest.iter().position(|byte| b";|&\n".contains(byte)).unwrap_or(rest.len())];
-            if DYNAMIC.contains(&text) && !line.starts_with(b"#!") {
+            // The last step of a caller's script hands over what is left.
+            let handed_over = line.starts_with(b"exec ") && rest.starts_with(b" -0 ");
+            if DYNAMIC.contains(&text) && !handed_over {
                 self.all("names that only a run tells", line);
             } else if text == "set" {
                 let next = rest.trim_ascii_start();
@@ -393,14 +392,17 @@ pub(super) fn volatile(text: &[u8], into: &mut BTreeSet<Unprovable>) {
     let mut found = |what: &str| {
         into.insert(Unprovable::Text { what: what.to_owned() });
     };
-    for word in identifiers(text) {
-        if let Some(known) = VOLATILE.iter().find(|known| known.as_bytes() == word) {
-            found(known);
+    let lines = text.split(|byte| *byte == b'\n');
+    for line in lines.filter(|line| !is_comment(line) || line.contains(&b'$')) {
+        for word in identifiers(line) {
+            if let Some(known) = VOLATILE.iter().find(|known| known.as_bytes() == word) {
+                found(known);
+            }
         }
-    }
-    for mark in ["$$", "${$", "$!", "%("] {
-        if contains(text, mark.as_bytes()) {
-            found(mark);
+        for mark in ["$$", "${$", "$!", "%(", "@P", "jobs -", " -nt ", " -ot ", "-N "] {
+            if contains(line, mark.as_bytes()) {
+                found(mark);
+            }
         }
     }
 }

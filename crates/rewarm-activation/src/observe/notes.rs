@@ -19,7 +19,10 @@ use rewarm_store::Witness;
 use super::names::{self, Names, Scan};
 use super::output::Collected;
 use super::programs::{self, Kind};
-use super::{HostFact, Observation, Run, SeenCommand, SeenFile, Unprovable, Use, find_command};
+use super::{HostFact, Observation, Run, SeenCommand, SeenFile, Unprovable, Use};
+
+/// Opens a file that has no name; the kernel's number of the flag on these platforms.
+const O_TMPFILE: u64 = 0o20_000_000;
 
 /// A shell's script is no longer than this; what is, may read everything.
 const LONGEST_SCRIPT: u64 = 4 << 20;
@@ -109,38 +112,53 @@ impl Notes {
     }
 
     fn shell(&mut self, program: &Path, arguments: &[OsString]) {
-        match arguments.get(1).map(|argument| argument.as_bytes()) {
-            Some([b'-', options @ ..]) if !options.contains(&b'c') => self.may_read_all(program),
-            None => self.may_read_all(program),
-            Some(_) => {
-                let text = arguments[1..].join(OsStr::new("\n"));
-                self.texts.push(text.as_bytes().to_vec());
-            }
+        let text = arguments.get(1..).unwrap_or_default().join(OsStr::new("\n"));
+        let options = |argument: &OsString| match argument.as_bytes() {
+            [b'-' | b'+', options @ ..] => options.to_vec(),
+            _ => Vec::new(),
+        };
+        let first = arguments.get(1).map(options);
+        let plain = first.as_ref().is_some_and(|first| {
+            first.contains(&b'c')
+                || (first.iter().all(|option| b"aefuvx".contains(option))
+                    && arguments[1..].iter().any(|argument| !argument.as_bytes().starts_with(b"-")))
+        });
+        if !plain {
+            // Its text comes from standard input, or from files that it finds for itself.
+            self.may_read_all(program);
         }
+        self.texts.push(text.as_bytes().to_vec());
     }
 
-    /// A file is about to be opened.
-    pub(super) fn open(&mut self, path: PathBuf, flags: u64, by: Kind) {
+    /// A file is about to be opened. Says whether that ends a program's start.
+    pub(super) fn open(&mut self, path: PathBuf, flags: u64, by: Kind) -> bool {
         let has = |flag: i32| flags & u64::from(flag.cast_unsigned()) != 0;
         if by == Kind::Shell && path == Path::new("/dev/tty") && has(libc::O_NONBLOCK) {
             // What bash does when it starts, to learn whether there is one; redirections wait.
-            return;
+            return false;
+        }
+        if flags & O_TMPFILE == O_TMPFILE {
+            // Without a name, until a link gives it one.
+            return true;
         }
         if has(libc::O_WRONLY) || has(libc::O_RDWR) || has(libc::O_CREAT) || has(libc::O_TRUNC) {
             self.change(path);
         } else if has(libc::O_PATH) {
-            self.look(path, by);
+            self.look(path);
         } else if path.is_dir() {
             self.note(path, Use::Listed);
         } else {
-            if by == Kind::Shell && !is_of_library(&path) {
+            let begins = by == Kind::Shell && !is_of_library(&path);
+            if begins {
                 self.read_by_shell.insert(clean(&path));
             }
             self.note(path, Use::Read);
+            return begins;
         }
+        true
     }
 
-    pub(super) fn look(&mut self, path: PathBuf, _by: Kind) {
+    pub(super) fn look(&mut self, path: PathBuf) {
         self.note(path, Use::Looked);
     }
 
@@ -162,10 +180,10 @@ impl Notes {
     }
 
     /// A directory is about to be made, or a name removed; what is as wanted is only looked at.
-    pub(super) fn make_or_remove(&mut self, path: PathBuf, makes: bool, by: Kind) {
+    pub(super) fn make_or_remove(&mut self, path: PathBuf, makes: bool) {
         let there = fs::symlink_metadata(&path).is_ok();
         match makes == there {
-            true => self.look(path, by),
+            true => self.look(path),
             false => self.change(path),
         }
     }
@@ -276,7 +294,6 @@ impl Notes {
 
     /// The variables that programs and texts may have read.
     fn names(&mut self, run: &Run) -> Names {
-        let mut text = self.texts.join(&b'\n');
         for path in &self.read_by_shell {
             if self.is_own(path) || self.files.contains_key(path) {
                 match fs::metadata(path) {
@@ -284,13 +301,13 @@ impl Notes {
                         return Names::All { why: format!("`{}` is very long", path.display()) };
                     }
                     Ok(data) if data.is_file() => {
-                        text.push(b'\n');
-                        text.extend(fs::read(path).unwrap_or_default());
+                        self.texts.push(fs::read(path).unwrap_or_default());
                     }
                     _ => {}
                 }
             }
         }
+        let text = self.texts.join(&b'\n');
         names::volatile(&text, &mut self.unprovable);
         self.facts.extend(names::facts(&text));
         if let Some(why) = self.all.take() {
@@ -305,22 +322,34 @@ impl Notes {
         }
     }
 
+    /// Whether a text names a file of that name in some directory, rather than the command.
+    fn is_named_by_path(&self, name: &OsStr) -> bool {
+        let path = [b"/", name.as_bytes()].concat();
+        self.texts.iter().any(|text| text.windows(path.len()).any(|part| part == path))
+    }
+
     /// Takes searches along the caller's `PATH` out of the files.
     ///
     /// A search looks for one name in each directory in turn, up to the first where it is. Only
     /// what was looked at in that way, and without a gap, is one.
     fn commands(&mut self, run: &Run) -> Vec<SeenCommand> {
-        let Some(first) = self.path.first() else { return Vec::new() };
+        let search = run.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let all_absolute = search.as_bytes().split(|byte| *byte == b':').count() == self.path.len();
+        let Some(first) = self.path.first().filter(|_| all_absolute) else { return Vec::new() };
         let started: BTreeSet<OsString> = self
             .files
             .keys()
             .filter(|path| path.parent() == Some(first))
             .filter_map(|path| path.file_name().map(OsStr::to_owned))
             .collect();
-        let search = run.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let mut commands = Vec::new();
         for name in started {
-            let path = find_command(&name, &search);
+            let path = programs::find(&name, &self.path);
+            if self.is_named_by_path(&name)
+                || path.as_ref().is_some_and(|path| !self.files.contains_key(path))
+            {
+                continue;
+            }
             let end = path.as_ref().and_then(|path| path.parent().map(Path::to_owned));
             let mut passed: Vec<PathBuf> = Vec::new();
             for dir in &self.path {

@@ -191,8 +191,8 @@ fn follow(
 struct Process {
     program: PathBuf,
     kind: programs::Kind,
-    /// Random numbers that were asked for since it started.
-    random: u32,
+    /// Whether it is past what the C library and the shell do by themselves when they start.
+    begun: bool,
 }
 
 struct Follower<'a> {
@@ -240,11 +240,13 @@ impl Follower<'_> {
         let deliver = match raw >> 16 {
             0 => signal,
             libc::PTRACE_EVENT_SECCOMP => {
-                ignore_dead(self.call(pid))?;
+                let asked = self.call(pid);
+                self.asked(pid, asked);
                 0
             }
             libc::PTRACE_EVENT_EXEC => {
-                ignore_dead(self.executed(pid))?;
+                let asked = self.executed(pid);
+                self.asked(pid, asked);
                 0
             }
             // Of a new process, or of one that was stopped: it goes on.
@@ -275,13 +277,29 @@ impl Follower<'_> {
             // The tracing program itself, which may be seized when it has hardly begun.
             return Ok(());
         }
+        // Another thread of the process may have done it, whose number ends here.
+        let before = i32::try_from(ptrace::getevent(pid)?).map_err(io::Error::other)?;
+        if before != pid.as_raw() {
+            self.shared.alive().remove(&before);
+        }
         self.started = true;
         memory::hide_kernel_code(pid, memory::registers(pid)?.stack)?;
         let program = memory::program(pid)?;
         let kind = programs::kind(&program);
-        self.notes.program(&program, kind, &arguments);
-        self.processes.insert(pid.as_raw(), Process { program, kind, random: 0 });
+        // The last step of a caller's script: what it hands over is what the run has left.
+        if pid != self.root || arguments.get(1..) != Some(&["-0".into()]) {
+            self.notes.program(&program, kind, &arguments);
+        }
+        self.processes.insert(pid.as_raw(), Process { program, kind, begun: false });
         Ok(())
+    }
+
+    /// What cannot be looked into may have done anything.
+    fn asked(&mut self, pid: Pid, asked: io::Result<()>) {
+        if asked.is_err_and(|error| !is_harmless(&error)) {
+            let program = memory::program(pid).unwrap_or_default();
+            self.notes.unprovable(Unprovable::Unwatched { program });
+        }
     }
 
     fn process(&mut self, pid: Pid) -> io::Result<&mut Process> {
@@ -290,7 +308,7 @@ impl Follower<'_> {
             std::collections::hash_map::Entry::Vacant(new) => {
                 let program = memory::program(pid)?;
                 let kind = programs::kind(&program);
-                Ok(new.insert(Process { program, kind, random: 1 }))
+                Ok(new.insert(Process { program, kind, begun: true }))
             }
         }
     }
@@ -302,31 +320,39 @@ impl Follower<'_> {
         let process = self.process(pid)?.clone();
         let program = || process.program.clone();
         if mark == calls::FOREIGN {
-            self.notes.unprovable(Unprovable::Foreign { program: program() });
+            self.notes.unprovable(Unprovable::Unwatched { program: program() });
             return Ok(());
         }
         let Some(call) = calls::call(registers.call) else {
             self.notes.unprovable(Unprovable::Call { program: program(), call: "clone" });
             return Ok(());
         };
-        let own = process.kind != programs::Kind::Unknown;
+        let shell = process.kind == programs::Kind::Shell;
+        let known = process.kind != programs::Kind::Unknown;
+        let at_start = !process.begun;
         match call {
-            Call::Connect | Call::Socket => {
-                self.connect(pid, &registers, &process)?;
+            Call::Socket => self.notes.unprovable(Unprovable::Network { program: program() }),
+            Call::Connect => self.connect(pid, &registers, &process)?,
+            Call::Send(at, header) => {
+                let to = match header {
+                    true => memory::word(pid, registers.arguments[at])?,
+                    false => registers.arguments[at],
+                };
+                if to != 0 {
+                    self.notes.unprovable(Unprovable::Network { program: program() });
+                }
             }
-            // Shells look at the clock for `$SECONDS` and `$RANDOM`, which their text shows.
-            Call::Clock if process.kind == programs::Kind::Shell => {}
+            // A shell does it when it starts, for `$SECONDS` and `$RANDOM`.
+            Call::Clock if shell && at_start => {}
             Call::Clock => self.notes.unprovable(Unprovable::Clock { program: program() }),
-            Call::Random => self.random(pid, &registers)?,
-            Call::Fact(_) if process.kind == programs::Kind::Shell => {}
+            Call::Random if at_start && is_of_library(&registers) => self.begin(pid, shell)?,
+            Call::Random => self.notes.unprovable(Unprovable::Random { program: program() }),
+            // What a shell asks for when it starts shows in its text when it is used.
+            Call::Fact(_) | Call::WorkingDirectory if shell => {}
             Call::Fact(fact) => self.notes.fact(fact),
-            Call::WorkingDirectory if process.kind == programs::Kind::Shell => {}
             Call::WorkingDirectory => self.notes.entered(&memory::directory(pid, None)?),
-            Call::Other(
-                "statfs" | "getpid" | "getppid" | "getpgid" | "getsid" | "getpgrp" | "sysinfo"
-                | "getrusage",
-            ) if own => {}
-            Call::Other(call) => {
+            Call::Harmless(_) if known => {}
+            Call::Harmless(call) | Call::Other(call) => {
                 self.notes.unprovable(Unprovable::Call { program: program(), call });
             }
             _ => self.file(pid, call, &registers, process.kind)?,
@@ -334,27 +360,15 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// What the C library asks for when a program starts decides over nothing.
-    fn random(&mut self, pid: Pid, registers: &Registers) -> io::Result<()> {
-        let [_, length, flags, ..] = registers.arguments;
-        let process = self.process(pid)?;
-        process.random += 1;
-        let at_start =
-            process.random == 1 && length == 8 && flags == u64::from(libc::GRND_NONBLOCK);
-        if !at_start && process.kind != programs::Kind::Shell {
-            let program = process.program.clone();
-            self.notes.unprovable(Unprovable::Random { program });
-        }
+    /// The C library asks for random numbers once; a shell is past its start when it opens text.
+    fn begin(&mut self, pid: Pid, shell: bool) -> io::Result<()> {
+        self.process(pid)?.begun = !shell;
         Ok(())
     }
 
     /// A name service that is not there is only looked for.
     fn connect(&mut self, pid: Pid, registers: &Registers, process: &Process) -> io::Result<()> {
         let network = Unprovable::Network { program: process.program.clone() };
-        if registers.call != libc::SYS_connect {
-            self.notes.unprovable(network);
-            return Ok(());
-        }
         let family = memory::word(pid, registers.arguments[1])? & 0xffff;
         let path = memory::text(pid, registers.arguments[1] + 2)?.unwrap_or_default();
         let path = PathBuf::from(path);
@@ -362,7 +376,7 @@ impl Follower<'_> {
             && path.is_absolute()
             && !path.try_exists()?
         {
-            self.notes.look(path, process.kind);
+            self.notes.look(path);
         } else {
             self.notes.unprovable(network);
         }
@@ -381,13 +395,18 @@ impl Follower<'_> {
         match call {
             Call::Open(at, flags) => {
                 if let Some(path) = self.path(pid, at, registers)? {
-                    self.notes.open(path, arguments[flags], by);
+                    self.open(pid, path, arguments[flags], by)?;
                 }
             }
             Call::OpenHow(at, how) => {
                 let flags = memory::word(pid, arguments[how])?;
+                if memory::word(pid, arguments[how] + 16)? != 0 {
+                    // The path may be resolved in another way.
+                    let program = self.process(pid)?.program.clone();
+                    self.notes.unprovable(Unprovable::Call { program, call: "openat2" });
+                }
                 if let Some(path) = self.path(pid, at, registers)? {
-                    self.notes.open(path, flags, by);
+                    self.open(pid, path, flags, by)?;
                 }
             }
             Call::Execute(at) => {
@@ -410,15 +429,22 @@ impl Follower<'_> {
             Call::Directory(at) => {
                 if let Some(path) = self.path(pid, at, registers)? {
                     let makes = registers.call == libc::SYS_mkdirat || is_old_mkdir(registers.call);
-                    self.notes.make_or_remove(path, makes, by);
+                    self.notes.make_or_remove(path, makes);
                 }
             }
             Call::Look(at) => {
                 if let Some(path) = self.path(pid, at, registers)? {
-                    self.notes.look(path, by);
+                    self.notes.look(path);
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, pid: Pid, path: PathBuf, flags: u64, by: programs::Kind) -> io::Result<()> {
+        if self.notes.open(path, flags, by) {
+            self.process(pid)?.begun = true;
         }
         Ok(())
     }
@@ -450,15 +476,15 @@ fn is_old_mkdir(_: libc::c_long) -> bool {
     false
 }
 
-/// A process may be killed while it is being asked.
-fn ignore_dead(asked: io::Result<()>) -> io::Result<()> {
-    match asked {
-        Err(error)
-            if error.raw_os_error() == Some(libc::ESRCH)
-                || error.kind() == io::ErrorKind::NotFound =>
-        {
-            Ok(())
-        }
-        other => other,
-    }
+/// Whether this is what the C library asks for once, to protect its memory.
+fn is_of_library(registers: &Registers) -> bool {
+    let [_, length, flags, ..] = registers.arguments;
+    length == 8 && flags == u64::from(libc::GRND_NONBLOCK)
+}
+
+/// Whether an error only says that a process ended, or that its call will fail anyway.
+fn is_harmless(error: &io::Error) -> bool {
+    // A missing file is one of the process's own directory in `/proc`.
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EFAULT))
+        || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }

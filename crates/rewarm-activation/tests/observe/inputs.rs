@@ -126,3 +126,156 @@ fn the_network_is_recognised() {
     let seen = place.run("echo > /dev/tcp/127.0.0.1/9\n");
     assert_unprovable(&seen, |why| matches!(why, Unprovable::Network { .. }));
 }
+
+#[test]
+fn the_time_of_day_in_a_shell_is_recognised() {
+    let place = Place::new();
+    // Put together, so that the text does not show it.
+    let seen = place.run("f='%'; f+='(%s)T'; printf \"$f\"\n");
+    assert_unprovable(&seen, |why| matches!(why, Unprovable::Clock { .. }));
+    assert_provable(&place.run("x=$(echo a); (echo b); for i in 1 2; do echo $i | cat; done\n"));
+}
+
+#[test]
+fn a_document_in_a_script_is_no_effect() {
+    let place = Place::new();
+    let text = format!("cat <<'E' | wc -l\n{}E\n", "line\n".repeat(40_000));
+    let seen = place.run(&text);
+    assert_eq!(printed(&seen).trim(), "40000");
+    // Bash names the file that holds it after the time, which is all there is to it.
+    assert!(seen.unprovable.iter().all(|why| matches!(why, Unprovable::Clock { .. })));
+    assert_provable(&place.run("cat <<< short\n"));
+}
+
+#[test]
+fn a_service_on_a_socket_is_the_network() {
+    let place = Place::new();
+    let socket = place.root.join("socket");
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).expect("it can be made");
+    let text =
+        "perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Peer => \"$ENV{ROOT}/socket\")'\n";
+    let seen = place.run(text);
+    assert_unprovable(&seen, |why| matches!(why, Unprovable::Network { .. }));
+}
+
+#[test]
+fn devices_and_the_running_system_are_recognised() {
+    let place = Place::new();
+    let seen = place.run("cat /proc/uptime\n");
+    assert_unprovable(&seen, |why| matches!(why, Unprovable::Kernel { .. }));
+    let seen = place.run("read -r x < /dev/tty\n");
+    assert_unprovable(&seen, |why| matches!(why, Unprovable::Device { .. }));
+    place.run("mkfifo \"$ROOT/pipe\"\n");
+    let seen = place.run("cat \"$ROOT/pipe\" & echo x > \"$ROOT/pipe\"; wait\n");
+    assert_unprovable(&seen, |why| matches!(why, Unprovable::Device { .. }));
+}
+
+#[test]
+fn changes_of_every_kind_are_effects() {
+    let place = Place::new();
+    for (name, text) in [
+        ("a", "mkdir \"$ROOT/a\""),
+        ("b", "ln -s x \"$ROOT/b\""),
+        ("data", "mv \"$ROOT/data\" \"$ROOT/moved\""),
+        ("data", "rm \"$ROOT/data\""),
+        ("data", "chmod 700 \"$ROOT/data\""),
+        ("data", "touch \"$ROOT/data\""),
+        ("data", "echo more >> \"$ROOT/data\""),
+        ("c", "cp \"$ROOT/data\" \"$ROOT/c\""),
+    ] {
+        place.write("data", "x");
+        let path = place.root.join(name);
+        let seen = place.run(text);
+        assert_unprovable(&seen, |why| *why == Unprovable::Effect { path: path.clone() });
+    }
+    place.write("data", "x");
+    assert_provable(&place.run("mkdir -p \"$ROOT/own\" /tmp; rm -f \"$ROOT/absent\"\n"));
+}
+
+#[test]
+fn a_static_program_and_one_with_threads_are_followed() {
+    let place = Place::new();
+    let source = place.write(
+        "thread.c",
+        "#include <pthread.h>\n#include <fcntl.h>\n#include <stdlib.h>\n\
+         static void *run(void *path) { open(path, O_RDONLY); return 0; }\n\
+         int main(int c, char **v) { pthread_t t; pthread_create(&t, 0, run, v[1]); return pthread_join(t, 0); }\n",
+    );
+    place.write("data", "x");
+    for kind in ["-static", "-pie"] {
+        let built = std::process::Command::new("gcc")
+            .args([kind, "-pthread", "-o"])
+            .args([&place.root.join("thread"), &source])
+            .status();
+        assert!(built.expect("gcc is installed").success());
+        let seen = place.run("\"$ROOT/thread\" \"$ROOT/data\"\n");
+        assert_eq!(place.seen(&seen, "data").expect("it was read").how, Use::Read);
+        assert_eq!(place.seen(&seen, "thread").expect("it was run").how, Use::Executed);
+        assert!(matches!(seen.variables, Names::All { .. }));
+        assert_provable(&seen);
+    }
+}
+
+#[test]
+fn names_with_odd_bytes_are_kept() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let name = std::ffi::OsStr::from_bytes(b"odd \xff\n'name");
+    std::fs::write(place.root.join(name), "X=odd\n").expect("a file can be written");
+    let seen = place.run(". \"$ROOT/\"$'odd \\xff\\n\\'name'; echo $X\n");
+    assert_eq!(printed(&seen), "odd\n");
+    assert!(seen.files.iter().any(|file| file.path == place.root.join(name)));
+}
+
+#[test]
+fn relative_paths_start_where_the_process_is() {
+    let place = Place::new();
+    place.write("sub/file", "X=1\n");
+    let seen = place.run("cd \"$ROOT/sub\"; . ./file; cat ../sub/file\n");
+    assert_eq!(printed(&seen), "X=1\n");
+    assert!(place.seen(&seen, "sub/file").is_some());
+    assert!(place.seen(&seen, "sub/../sub/file").is_some());
+    place.write("home/here", "X=1\n");
+    let seen = place.run(". ./here\n");
+    assert!(seen.facts.contains(&HostFact::WorkingDirectory));
+    assert!(place.seen(&seen, "home/here").is_some());
+}
+
+#[test]
+fn what_is_named_by_its_path_is_no_search() {
+    let mut place = Place::new();
+    let first = place.root.join("bin");
+    place.set("PATH", format!("{}:/usr/bin", first.display()));
+    let seen = place.run(&format!("[ -x {}/cat ] || cat /dev/null\n", first.display()));
+    assert!(place.seen(&seen, "bin/cat").is_some());
+    assert!(seen.commands.iter().all(|command| command.name != "cat"));
+}
+
+#[test]
+fn text_that_comes_through_a_pipe_may_read_every_variable() {
+    let place = Place::new();
+    for text in [
+        "echo 'echo $FOO' | bash\n",
+        "echo 'echo $FOO' | sh -s\n",
+        ". <(echo 'X=$FOO')\n",
+        "echo 'X=$FOO' | . /dev/stdin\n",
+        "env\n",
+        "(exec env -0)\n",
+    ] {
+        assert!(matches!(place.run(text).variables, Names::All { .. }), "{text}");
+    }
+    let seen = place.run("bash -c 'echo ${INNER:-none}'\n");
+    assert!(names(&seen, "INNER"));
+    place.write("script", "echo $INNER_TOO\n");
+    assert!(names(&place.run("bash \"$ROOT/script\"\n"), "INNER_TOO"));
+}
+
+#[test]
+fn the_environment_can_be_handed_over() {
+    let place = Place::new();
+    let seen = place.run("export X=1\nexec /usr/bin/env -0 >| \"$ROOT/own/environment\"\n");
+    assert!(names(&seen, "X"));
+    assert_provable(&seen);
+    let dump = std::fs::read(place.root.join("own/environment")).expect("it was written");
+    assert!(dump.split(|byte| *byte == 0).any(|entry| entry == b"X=1"));
+}
