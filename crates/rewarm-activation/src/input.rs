@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delta::{Variables, split};
 use crate::difference::{Difference, How};
+use crate::observe::HostFact;
 
 /// One thing that an activation depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +203,19 @@ impl Observed {
         self.add(Input::Fact { name: name.into(), value: value.into() });
     }
 
+    /// Whether the content at a path is an input already.
+    pub(crate) fn has(&self, at: &Path) -> bool {
+        self.inputs.iter().any(|input| match input {
+            Input::File { path, .. } | Input::Directory { path, .. } => path == at,
+            _ => false,
+        })
+    }
+
+    /// Whether a later write than the one that `witness` is of would show in it.
+    pub(crate) fn is_settled(&self, witness: Option<Witness>) -> bool {
+        witness.is_none_or(|witness| witness.is_settled(self.now))
+    }
+
     /// Makes it an input that a variable is set and not empty.
     pub fn present(&mut self, name: &OsStr) {
         self.add(Input::Present { name: name.to_owned() });
@@ -272,6 +286,12 @@ impl Observed {
         self.inputs.sort_by_key(Input::rank);
         self.inputs
     }
+}
+
+/// What scripts may have asked of the machine or the user.
+fn fact_of_host(name: &str) -> Option<String> {
+    let facts = [HostFact::System, HostFact::User, HostFact::Processors];
+    facts.into_iter().find(|fact| fact.name() == name).map(|fact| fact.value(Path::new("/")))
 }
 
 /// What every shell sets for itself; an activation neither sees nor changes the caller's.
@@ -437,14 +457,11 @@ fn check_one(input: &Input, situation: &Situation) -> Result<Option<Input>, Diff
     match input {
         Input::Fact { name, value } => {
             let known = situation.facts.iter().find(|(known, _)| known == name);
-            match known.map(|(_, value)| value) {
-                Some(now) if now == value => Ok(None),
-                now => Err(Difference::Fact {
-                    name: name.clone(),
-                    before: value.clone(),
-                    now: now.cloned(),
-                }),
+            let now = known.map(|(_, value)| value.clone()).or_else(|| fact_of_host(name));
+            if now.as_ref() == Some(value) {
+                return Ok(None);
             }
+            Err(Difference::Fact { name: name.clone(), before: value.clone(), now })
         }
         Input::Variable { name, digest } => {
             let value = situation.caller.get(name).map(OsString::as_os_str);

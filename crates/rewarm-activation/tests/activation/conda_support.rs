@@ -116,8 +116,12 @@ impl CondaWorkspace {
             observed.path(&path).expect("files can be read");
         }
         let temp = self.temp();
-        let shell =
-            ScriptShell { bash: Path::new("/bin/bash"), temp: &temp, time_limit: self.time_limit };
+        let shell = ScriptShell {
+            bash: Path::new("/bin/bash"),
+            temp: &temp,
+            time_limit: self.time_limit,
+            tracer: Some(Path::new(env!("CARGO_BIN_EXE_rewarm-observe"))),
+        };
         activation::activate_conda(
             CondaRequest { observed, ..self.request.clone() },
             caller,
