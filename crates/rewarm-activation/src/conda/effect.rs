@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rewarm_store::Witness;
 
@@ -43,7 +43,7 @@ impl Maker<'_> {
         let mut changes = changes(&before, &outcome.after);
         changes.retain(|change| !is_of_shell(&change.name));
         self.prove(&outcome, &changes);
-        texts.extend(self.files(&outcome.observation)?);
+        texts.extend(self.files(&outcome.observation, request, shell)?);
         let on_path = self.commands(&outcome.observation, request);
         let extended = self.variables(&outcome, &texts, &changes, request, on_path);
         for change in changes {
@@ -89,9 +89,22 @@ impl Maker<'_> {
     }
 
     /// Makes inputs of the files that were used. Returns the texts that were read.
-    fn files(&mut self, observation: &Observation) -> Result<Vec<Vec<u8>>, ActivateError> {
+    fn files(
+        &mut self,
+        observation: &Observation,
+        request: &CondaRequest,
+        shell: &ScriptShell<'_>,
+    ) -> Result<Vec<Vec<u8>>, ActivateError> {
         let mut texts = Vec::new();
-        let mut files: Vec<&SeenFile> = observation.files.iter().collect();
+        let bash = shell.bash.canonicalize().ok();
+        let is_wanted = |file: &&SeenFile| {
+            // The shell looks at each directory on the way to the one it starts in; that they are
+            // there is proven by all that lies below. It is itself an input by the other name.
+            let is_above =
+                file.how == Use::Looked && request.workspace_root.starts_with(&file.path);
+            !is_above && Some(&file.path) != bash.as_ref()
+        };
+        let mut files: Vec<&SeenFile> = observation.files.iter().filter(is_wanted).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         for SeenFile { path, how, witness } in files {
             let error = |source| ActivateError::Read { path: path.clone(), source };
@@ -126,24 +139,29 @@ impl Maker<'_> {
     }
 
     /// Makes inputs of where programs were found. Says whether that holds for any `PATH`.
+    ///
+    /// Whoever searches the caller's directories has looked into the prefix just before, as long as
+    /// `PATH` is only extended; what lies there and was not looked for so was named by its path.
     fn commands(&mut self, observation: &Observation, request: &CondaRequest) -> bool {
         let bin = request.prefix.join("bin");
         let caller = self.builder.caller;
-        let mut found: BTreeSet<PathBuf> = BTreeSet::new();
         let mut is_certain = true;
         for command in &observation.commands {
             let path = self.builder.observed.program(&command.name, &bin, caller);
             is_certain &= path == command.path;
-            found.extend(path);
         }
         let path = caller.get(OsStr::new("PATH")).map(OsString::as_os_str).unwrap_or_default();
         let dirs: Vec<&Path> = split(path, b':').into_iter().map(Path::new).collect();
+        let is_searched = |file: &SeenFile| {
+            let name = file.path.file_name().unwrap_or_default();
+            let is_command = observation.commands.iter().any(|command| command.name == name);
+            let is_there = file.path.parent().is_some_and(|dir| dirs.contains(&dir));
+            let in_prefix = bin.join(name);
+            is_there && !is_command && observation.files.iter().any(|it| it.path == in_prefix)
+        };
         is_certain
             && dirs.iter().all(|dir| dir.is_absolute())
-            && observation.files.iter().all(|file| {
-                let is_there = file.path.parent().is_some_and(|dir| dirs.contains(&dir));
-                !is_there || found.contains(&file.path)
-            })
+            && !observation.files.iter().any(is_searched)
     }
 
     /// Makes inputs of the variables that were read or set. Returns those that were only extended.
