@@ -17,4 +17,5 @@ mod packages;
 mod proxy;
 mod run;
 mod support;
+mod tasks;
 mod with;
