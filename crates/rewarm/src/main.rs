@@ -15,10 +15,12 @@ mod error;
 mod formats;
 mod hot;
 mod interrupt;
+mod math;
 mod network;
 mod settings;
 mod tasks;
 mod ui;
+mod venv;
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;

@@ -1,0 +1,5 @@
+//! Conda packages into prefixes: what is installed, what is kept, what is refused.
+
+mod faults;
+mod install;
+mod support;
