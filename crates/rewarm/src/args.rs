@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use rewarm_store::Digest;
 
+use crate::tasks::OutputMode;
 use crate::ui::ColorChoice;
 
 /// Makes the slow steps of a Python project happen once.
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// Activate the environment, then become the command
     #[command(visible_alias = "r")]
     Run(Run),
+    /// Look at the tasks of the project
+    #[command(subcommand)]
+    Task(Task),
     /// Print the text that activates the environment in a shell
     ShellHook(ShellHook),
     /// Type-check, replaying what was checked before
@@ -139,10 +143,56 @@ pub(crate) struct Run {
     /// Say whether the activation came from the cache, and if not, why
     #[arg(long)]
     pub(crate) explain: bool,
+    #[command(flatten)]
+    pub(crate) tasks: TaskOptions,
     /// A task of the project, or a command with its arguments; none lists the tasks
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TASK or CMD")]
+    #[arg(trailing_var_arg = true, value_name = "TASK or CMD")]
     #[arg(value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// How a task with dependencies is run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for tasks")]
+pub(crate) struct TaskOptions {
+    /// Run at most N tasks at once [default: the number of processors]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+    /// After a failure go on with what does not depend on it
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
+    /// How to tell tasks apart that run at once [default: prefix]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) output: Option<OutputMode>,
+    /// Run the task without what it depends on
+    #[arg(long)]
+    pub(crate) skip_deps: bool,
+    /// Show what would be run, and run nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// List the tasks with what they are for
+    List,
+    /// Show what a task depends on
+    Graph(TaskGraph),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskGraph {
+    /// Write it in the language of Graphviz
+    #[arg(long)]
+    pub(crate) dot: bool,
+    /// The task and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "TASK"
+    )]
+    pub(crate) task: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

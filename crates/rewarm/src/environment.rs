@@ -13,6 +13,7 @@ use crate::args;
 use crate::config::{self, File};
 use crate::context::{Context, now};
 use crate::error::Failure;
+use crate::tasks;
 use crate::venv::{self, Installed};
 
 /// A project or bare directory, and where its environment is or will be.
@@ -168,12 +169,11 @@ pub(crate) fn activate(
             Err(miss) => miss.to_string(),
         }
     };
-    let tasks = TaskTable::new(workspace.config.tasks.clone()).map_err(Failure::usage)?;
     let observed = workspace.observe()?;
     let request = ActivationRequest {
         clean_env: wish.clean_env,
         config: workspace.config.activation.clone(),
-        tasks: postcard::to_allocvec(&tasks).expect("tasks are strings"),
+        tasks: TaskTable::bytes(&tasks::of_workspace(workspace), "default"),
         ..ActivationRequest::new(workspace.root.clone(), workspace.prefix.clone(), observed)
     };
     let activation = activation::activate(request, &caller).map_err(Failure::usage)?;

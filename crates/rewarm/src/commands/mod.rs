@@ -12,6 +12,7 @@ pub(crate) mod packages;
 mod proxy;
 mod run;
 mod shell_hook;
+mod task;
 mod with;
 
 use std::io::Write;
@@ -24,6 +25,8 @@ use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::settings::{Caller, Settings};
 use crate::ui::Ui;
+
+pub(crate) use with::child::ignored as ignored_signals;
 
 /// The exit code for a command's own failures where it passes on the code of another program.
 pub(crate) fn failure_code(command: &Command) -> Option<u8> {
@@ -41,6 +44,7 @@ pub(crate) fn dispatch(cli: Cli, caller: Caller, ui: &Ui) -> Outcome {
     match cli.command {
         Command::Install(args) => install::run(&context, &args),
         Command::Run(args) => run::run(&context, &args),
+        Command::Task(args) => task::run(&context, &args),
         Command::ShellHook(args) => shell_hook::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Fetch(args) => fetch::run(&context, &args),

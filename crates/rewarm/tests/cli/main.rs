@@ -18,4 +18,5 @@ mod packages;
 mod proxy;
 mod run;
 mod support;
+mod tasks;
 mod with;

@@ -6,7 +6,7 @@
 //! stay as they are. Files whose digest its lock files or the pages that pass by state are answered by
 //! what is in the cache. With `--index` it is package mode, and the command's index settings name it.
 
-mod child;
+pub(super) mod child;
 mod indexes;
 mod locks;
 mod report;
