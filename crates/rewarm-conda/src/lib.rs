@@ -3,3 +3,7 @@
 //!
 //! The crate knows no network: it says which packages it wants as data, and goes on when they are
 //! in the store.
+
+pub mod lock;
+pub mod manifest;
+pub mod prefix;

@@ -29,7 +29,7 @@ use crate::store::Store;
 pub struct TreeFile {
     /// Path below the tree, `/` between components.
     pub path: String,
-    /// Of its content.
+    /// Of its content; of a symbolic link, of where it leads.
     pub digest: Digest,
     /// Permission bits.
     pub mode: u32,
@@ -95,8 +95,8 @@ impl TreeWriter {
         &self.dir
     }
 
-    /// Publishes the directory. `files` names every file in it with its digest, which the caller
-    /// knows from writing it.
+    /// Publishes the directory. `files` names every file and symbolic link in it with its digest,
+    /// which the caller knows from writing it.
     pub fn commit(self, files: Vec<(String, Digest)>) -> Result<Tree, TreeError> {
         let mut listed = Vec::with_capacity(files.len());
         for (path, digest) in files {
@@ -214,12 +214,19 @@ fn is_unchanged(path: &Path, file: &TreeFile) -> bool {
     if witness.same_content(&file.witness) {
         return true;
     }
-    metadata.is_file()
+    (metadata.is_file() || metadata.is_symlink())
         && witness.size == file.witness.size
         && hash(path).is_ok_and(|d| d == file.digest)
 }
 
+/// The digest of a file's content; of a symbolic link, that of where it leads.
 pub(crate) fn hash(path: &Path) -> io::Result<Digest> {
+    match fs::read_link(path) {
+        Ok(target) => return Ok(Digest::of(target.as_os_str().as_encoded_bytes())),
+        // It is no link.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+        Err(error) => return Err(error),
+    }
     let mut hasher = crate::Hasher::raw();
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 128 * 1024];

@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Proxy(Proxy),
     /// Run a command whose downloads go through the cache
     With(With),
+    /// Have uv or pixi write the lock file, through the cache
+    Lock(Lock),
     /// Look after the cache
     #[command(subcommand)]
     Cache(Cache),
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Clean(Clean),
     /// Show what rewarm sees here
     Info,
+    /// Look for what is wrong here, and say what mends it
+    Doctor,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -112,6 +116,13 @@ pub(crate) struct Install {
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lock {
+    /// Arguments for `uv lock` or `pixi lock`
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rewarm_store::{Digest, Store, Tree};
+use rewarm_store::{Digest, Store, Tree, Verdict};
 
 use crate::support::{leftovers, put, store};
 
@@ -47,6 +47,37 @@ fn tree_is_found_as_it_was_unpacked() {
     assert_eq!(paths, ["pkg/a.py", "tool"]);
     assert!(store.tree_writer(&source).unwrap().is_err(), "it need not be unpacked again");
     assert!(leftovers(&store).is_empty());
+}
+
+#[test]
+fn links_of_a_tree_are_judged_by_where_they_lead() {
+    let (_dir, store) = store();
+    let source = put(&store, b"package");
+    let unpack = || {
+        let writer = store.tree_writer(&source).expect("a tree").expect("a new one");
+        std::os::unix::fs::symlink("nowhere", writer.path().join("link")).expect("symlink");
+        std::os::unix::fs::symlink(".", writer.path().join("here")).expect("symlink");
+        let files = [("link", "nowhere"), ("here", ".")];
+        let files = files.map(|(path, target)| (path.to_owned(), Digest::of(target)));
+        writer.commit(files.to_vec()).expect("a small tree").path
+    };
+    let path = unpack();
+    let relink = |target: &str| {
+        fs::remove_file(path.join("link")).expect("it is there");
+        std::os::unix::fs::symlink(target, path.join("link")).expect("symlink");
+    };
+    assert!(store.tree(&source).is_some());
+    relink("nowhere");
+    assert!(store.tree(&source).is_some(), "the same link made anew");
+    for item in store.verify_items(&[]).expect("a readable store") {
+        assert_eq!(store.verify_item(&item).expect("readable"), Verdict::Sound, "{item:?}");
+    }
+    relink("nowherE");
+    assert!(store.tree(&source).is_none());
+    unpack();
+    fs::remove_file(path.join("link")).expect("it is there");
+    fs::write(path.join("link"), "nowhere").expect("write");
+    assert!(store.tree(&source).is_none(), "a file with the text of the link");
 }
 
 #[test]

@@ -13,10 +13,11 @@ use serde_json::json;
 use crate::args::{Check, Install};
 use crate::commands::print_json;
 use crate::context::{Context, now};
-use crate::environment::{self, Activated, Installed, Wish, Workspace};
+use crate::environment::{self, Activated, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::ui::Bar;
+use crate::venv::{self, Installed};
 
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     let started = Instant::now();
@@ -48,7 +49,7 @@ fn enter(
         return environment::enter(context, Wish::default(), false);
     }
     let workspace = Workspace::find(context)?;
-    let mut options = environment::options(context, &workspace, &Install::default())?;
+    let mut options = venv::options(context, &workspace, &Install::default())?;
     options.as_before = true;
     let activated = environment::activate(context, &workspace, &options, Wish::default())?;
     Ok((workspace, Installed::default(), activated))

@@ -1,18 +1,24 @@
 //! `rewarm info`: what rewarm sees here, and what it would work with.
 
+use std::fmt;
+
 use serde_json::json;
 
 use crate::args;
 use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
-use crate::environment::{self, Workspace};
+use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
+use crate::venv;
 
 pub(crate) fn run(context: &Context<'_>) -> Outcome {
     let workspace = Workspace::find(context)?;
     let lock = workspace.project.as_ref().and_then(|project| project.lock.as_ref());
     let lock = lock.map(|lock| lock.path.display().to_string());
-    let state = state(context, &workspace)?;
+    let state = match state(context, &workspace) {
+        Ok(state) => state.to_string(),
+        Err(failure) => failure.to_string(),
+    };
     let index = context.settings.index_url(&workspace.config).map_err(Failure::usage)?;
     let index = rewarm_http::Url::parse(index.as_str()).map_err(Failure::usage)?.to_string();
     let configuration: Vec<String> = workspace
@@ -53,19 +59,45 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     print(text.as_bytes())
 }
 
-fn state(context: &Context<'_>, workspace: &Workspace) -> Result<String, Failure> {
+/// How the environment stands to the lock file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// There is a lock file, and it matches.
+    Matches,
+    /// There is a lock file, and something is different; says what.
+    Differs(String),
+    /// There is a lock file, and no environment yet.
+    NotMade,
+    /// There is no lock file.
+    AsItIs,
+    /// There is neither.
+    Missing,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matches => f.write_str("matches the lock file"),
+            Self::Differs(reason) => write!(f, "to be compared with the lock file: {reason}"),
+            Self::NotMade => f.write_str("not made yet"),
+            Self::AsItIs => f.write_str("used as it is"),
+            Self::Missing => f.write_str("does not exist"),
+        }
+    }
+}
+
+/// Compares the environment with the lock file, and changes neither.
+pub(crate) fn state(context: &Context<'_>, workspace: &Workspace) -> Result<State, Failure> {
     let Some(project) = workspace.project.as_ref().filter(|project| project.lock.is_some()) else {
         let exists = workspace.prefix.join("bin/python").exists();
-        return Ok(if exists { "used as it is" } else { "does not exist" }.to_owned());
+        return Ok(if exists { State::AsItIs } else { State::Missing });
     };
-    let mut options = environment::options(context, workspace, &args::Install::default())?;
+    let mut options = venv::options(context, workspace, &args::Install::default())?;
     options.as_before = true;
-    let status = rewarm_env::check(project, context.store()?, &options, now());
-    Ok(match status {
-        Ok(rewarm_env::Status::UpToDate(_)) => "matches the lock file".to_owned(),
-        Ok(rewarm_env::Status::Needs(preparation)) => {
-            format!("to be compared with the lock file: {}", preparation.reason)
-        }
-        Err(error) => Failure::usage(error).to_string(),
+    let status = rewarm_env::check(project, context.store_to_read()?, &options, now());
+    Ok(match status.map_err(Failure::usage)? {
+        rewarm_env::Status::UpToDate(_) => State::Matches,
+        rewarm_env::Status::Needs(_) if !workspace.prefix.exists() => State::NotMade,
+        rewarm_env::Status::Needs(preparation) => State::Differs(preparation.reason.to_string()),
     })
 }

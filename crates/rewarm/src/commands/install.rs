@@ -5,17 +5,18 @@ use serde_json::json;
 use crate::args::Install;
 use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
-use crate::environment::{self, Installed, Workspace};
+use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
+use crate::venv::{self, Installed};
 
 pub(crate) fn run(context: &Context<'_>, args: &Install) -> Outcome {
     let workspace = Workspace::find(context)?;
-    let mut options = environment::options(context, &workspace, args)?;
+    let mut options = venv::options(context, &workspace, args)?;
     if args.dry_run {
         return dry_run(context, &workspace, &options);
     }
     options.reinstall = args.reinstall;
-    let installed = environment::ensure(context, &workspace, &options)?;
+    let installed = venv::ensure(context, &workspace, &options)?;
     match installed.summary() {
         Some(summary) => context.ui.note(&summary),
         None => context.ui.note("nothing to do: the environment matches the lock file"),
@@ -49,7 +50,7 @@ fn dry_run(context: &Context<'_>, workspace: &Workspace, options: &rewarm_env::O
     let rewarm_env::Status::Needs(preparation) = status.map_err(Failure::usage)? else {
         return nothing();
     };
-    let plan = environment::plan(context, workspace, *preparation)?;
+    let plan = venv::plan(context, workspace, *preparation)?;
     if plan.is_empty() {
         return nothing();
     }

@@ -3,9 +3,11 @@
 mod cache;
 mod check;
 mod clean;
+mod doctor;
 mod fetch;
 mod info;
 mod install;
+mod lock;
 pub(crate) mod packages;
 mod proxy;
 mod run;
@@ -25,7 +27,8 @@ use crate::ui::Ui;
 
 /// The exit code for a command's own failures where it passes on the code of another program.
 pub(crate) fn failure_code(command: &Command) -> Option<u8> {
-    matches!(command, Command::Run(_) | Command::With(_)).then_some(run::OWN_FAILURE)
+    matches!(command, Command::Run(_) | Command::With(_) | Command::Lock(_))
+        .then_some(run::OWN_FAILURE)
 }
 
 /// Runs one command.
@@ -45,7 +48,9 @@ pub(crate) fn dispatch(cli: Cli, caller: Caller, ui: &Ui) -> Outcome {
         Command::With(args) => with::run(&context, &args),
         Command::Cache(args) => cache::run(&context, &args),
         Command::Clean(args) => clean::run(&context, &args),
+        Command::Lock(args) => lock::run(&context, &args),
         Command::Info => info::run(&context),
+        Command::Doctor => doctor::run(&context),
         Command::Completions { shell } => completions(shell),
         Command::Man => manual(),
     }

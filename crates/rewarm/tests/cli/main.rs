@@ -6,6 +6,7 @@
 mod cache;
 mod check;
 mod docs;
+mod doctor;
 mod entries;
 mod fetch;
 mod history;

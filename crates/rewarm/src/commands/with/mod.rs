@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
     let mut command = Command::new(program);
     command.args(arguments);
     let tally = Tally::default();
-    let (proxy, client, _trust) = match args.index {
+    let ready = match args.index {
         true => by_index(context, &tally, &mut command)?,
         false => {
             let (start, cwd) = (&context.settings.start, &context.settings.caller.cwd);
@@ -52,6 +52,18 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
             by_proxy(context, &tally, known, &mut command)?
         }
     };
+    run_beside(context, ready, &tally, command)
+}
+
+/// Runs a command whose downloads go through the cache, and passes on its exit code.
+pub(crate) fn through_cache(context: &Context<'_>, mut command: Command) -> Outcome {
+    let tally = Tally::default();
+    let ready = by_proxy(context, &tally, &mut command)?;
+    run_beside(context, ready, &tally, command)
+}
+
+fn run_beside(context: &Context<'_>, ready: Ready, tally: &Tally, mut command: Command) -> Outcome {
+    let (proxy, client, _trust) = ready;
     let ended = context.beside(
         |stopped| async move {
             // The listener of a started proxy does not fail.
@@ -68,7 +80,8 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
         Ok(status) => Ok(child::code(status)),
         Err(source) => {
             let code = if source.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-            let text = format!("cannot run `{}`: {source}", program.to_string_lossy());
+            let program = command.get_program().to_string_lossy();
+            let text = format!("cannot run `{program}`: {source}");
             context.ui.failure(&Failure::usage(text));
             Ok(code)
         }
