@@ -2,17 +2,20 @@
 
 use rewarm_store::{Format, RecordInfo, Store};
 
+use crate::entries::{Build, Variants};
 use crate::interpreter::Interpreter;
 use crate::replay::{Answers, Trace};
 use crate::witness::Stored;
 
 /// Every format of record that this crate reads and writes.
-pub fn formats() -> [Format; 4] {
+pub fn formats() -> [Format; 6] {
     [
         Format::of::<Answers>(),
         Format::of::<Trace>(),
         Format::of::<Interpreter>(),
         Format::of::<Stored>(),
+        Format::of::<Variants>(),
+        Format::of::<Build>(),
     ]
 }
 

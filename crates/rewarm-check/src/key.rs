@@ -126,6 +126,11 @@ impl Snapshot {
         hasher.finish()
     }
 
+    /// The key of everything that each module's result depends on beside sources.
+    pub(crate) fn everything_global(&self) -> Digest {
+        self.global().finish()
+    }
+
     fn global(&self) -> Hasher {
         let mut hasher = Hasher::new("check mypy namespace 1");
         for (name, digest) in &self.facets {

@@ -13,6 +13,7 @@
 
 mod arguments;
 mod configuration;
+mod entries;
 mod environment;
 mod formats;
 mod interpreter;

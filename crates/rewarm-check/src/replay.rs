@@ -10,6 +10,7 @@ use rewarm_store::{Digest, Hasher, Kind, RecordError, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Class, classify};
+use crate::entries::Entries;
 use crate::environment::Facet;
 use crate::key::{Snapshot, Subject};
 use crate::observed::{Inputs, Observed};
@@ -150,14 +151,29 @@ impl Check<'_> {
         });
         let private = private.map_err(|error| self.uncached("mypy's cache", &error)).ok();
         let cache = private.as_ref().map(|(private, _)| private.path());
+        let entries = Entries {
+            store: self.store,
+            subject: &self.subject,
+            namespace: snapshot.everything_global(),
+            now: self.now,
+        };
+        let supplied = cache.map(|cache| entries.supply(cache, scratch.path(), table)).transpose();
+        let supplied = supplied.map_err(|error| self.uncached("known modules", &error));
+        let supplied = supplied.ok().flatten().unwrap_or_default();
         let mut finished = run::observed(request, scratch.path(), cache, self.events)?;
         let observed = finished.observed.take();
         let unstored = self.store_answer(&finished, observed.as_ref(), (snapshot, key), table)?;
         if let Some((private, seal)) = private
             && unstored.may_seed
-            && let Err(error) = seal.renew(private.path()).and_then(|()| private.publish())
+            && let Some(observed) = &observed
         {
-            self.uncached("mypy's cache", &error);
+            let run = (supplied, observed);
+            let taken = entries.take_in(private.path(), scratch.path(), run, table);
+            if let Err(error) =
+                taken.and_then(|()| seal.renew(private.path())).and_then(|()| private.publish())
+            {
+                self.uncached("mypy's cache", &error);
+            }
         }
         let observed = observed.unwrap_or_default();
         let reuse = Reuse::Ran {

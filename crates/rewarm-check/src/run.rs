@@ -17,7 +17,7 @@ use crate::configuration::variable;
 use crate::observed::Observed;
 use crate::request::{CheckError, Event, Request};
 
-const DRIVER: &str = include_str!("driver.py");
+const DRIVER: &str = concat!(include_str!("entries.py"), include_str!("driver.py"));
 
 /// The console script, without the driver.
 const PLAIN: &str = "import os, sys
