@@ -178,7 +178,10 @@ impl Observed {
     /// The content of a file, `None` if there is none; either way it becomes an input.
     pub fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let (seen, bytes) = look_at_file(path, self.now)?;
-        self.add(Input::File { path: path.to_owned(), seen });
+        match bytes {
+            Some(_) => self.add(Input::File { path: path.to_owned(), seen }),
+            None => self.missing(path),
+        }
         Ok(bytes)
     }
 
@@ -245,9 +248,17 @@ impl Observed {
         match mode_of(path)? {
             Some(mode) => self.add(Input::Kind { path: path.to_owned(), mode }),
             // Of what is missing there is no more to know.
-            None => self.add(Input::File { path: path.to_owned(), seen: Seen::missing(path) }),
+            None => self.missing(path),
         }
         Ok(())
+    }
+
+    /// Nothing is below what does not exist: of a directory that is missing it is enough to know
+    /// that, and it may stand for several files.
+    fn missing(&mut self, path: &Path) {
+        let is_missing = |path: &&Path| matches!(metadata_of(path), Ok(None));
+        let highest = path.ancestors().take_while(is_missing).last().unwrap_or(path);
+        self.add(Input::File { path: highest.to_owned(), seen: Seen::missing(highest) });
     }
 
     /// Directories that more than one file is missing from, and that are no inputs.

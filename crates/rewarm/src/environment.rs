@@ -31,7 +31,7 @@ pub(crate) struct Workspace {
     /// The environment.
     pub(crate) prefix: PathBuf,
     /// What was looked at on the way, before it was used.
-    observed: Observed,
+    pub(crate) observed: Observed,
 }
 
 impl Workspace {
@@ -112,7 +112,7 @@ pub(crate) fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.is_dir()).collect()
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> Failure {
+pub(crate) fn unreadable(path: &Path, error: std::io::Error) -> Failure {
     let text = format!("cannot read `{}`: {error}", path.display());
     Failure::world(std::io::Error::new(error.kind(), text))
 }
@@ -198,7 +198,7 @@ fn is_current(
     Ok(matches!(status, Ok(Status::UpToDate(_))))
 }
 
-fn keep(context: &Context<'_>, activation: &Activation) {
+pub(crate) fn keep(context: &Context<'_>, activation: &Activation) {
     if let Ok(store) = context.store()
         && let Err(error) = activation::save(store, activation)
     {
