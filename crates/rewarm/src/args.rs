@@ -204,7 +204,7 @@ pub(crate) struct ShellHook {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Files and directories to check [default: those of mypy's configuration, else all]
+    /// Files and directories to check [default: those of the tool's configuration, else all]
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<OsString>,
     /// Check anew instead of replaying
@@ -213,11 +213,14 @@ pub(crate) struct Check {
     /// Say whether the answer was replayed, and if not, which input differed
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Check with this: mypy, ty, pyright, pyrefly or zuban (repeatable; default: mypy)
+    #[arg(short, long, value_name = "TOOL")]
+    pub(crate) tool: Vec<String>,
     /// Check in the environment as it is, without installing
     #[arg(long)]
     pub(crate) no_install: bool,
-    /// Arguments for mypy
-    #[arg(last = true, value_name = "MYPY ARGUMENTS")]
+    /// Arguments for the tool
+    #[arg(last = true, value_name = "ARGUMENTS")]
     pub(crate) arguments: Vec<OsString>,
 }
 

@@ -64,6 +64,19 @@ impl Workspace {
         Ok(Self { root, project, pixi, config, config_files, prefix, observed })
     }
 
+    /// A directory with a lock file and nothing else: an environment is to be made there for a tool.
+    pub(crate) fn of_lock(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            project: Some(Project::at(root)),
+            pixi: None,
+            config: File::default(),
+            config_files: Vec::new(),
+            prefix: root.join(".venv"),
+            observed: Observed::new(now()),
+        }
+    }
+
     /// The manifest, if this is a pixi workspace.
     pub(crate) fn pixi_manifest(&self) -> Option<&Path> {
         self.pixi.as_deref()
