@@ -58,7 +58,8 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
 /// Runs a command whose downloads go through the cache, and passes on its exit code.
 pub(crate) fn through_cache(context: &Context<'_>, mut command: Command) -> Outcome {
     let tally = Tally::default();
-    let ready = by_proxy(context, &tally, &mut command)?;
+    let known = locks::pinned(&context.settings.start);
+    let ready = by_proxy(context, &tally, known, &mut command)?;
     run_beside(context, ready, &tally, command)
 }
 
