@@ -131,6 +131,9 @@ pub(crate) struct Lock {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    /// The environment of a pixi workspace [default: default]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) environment: Option<String>,
     /// Start from an almost empty environment instead of the caller's
     #[arg(long)]
     pub(crate) clean_env: bool,

@@ -22,7 +22,8 @@ pub(crate) const OWN_FAILURE: u8 = 125;
 
 pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
     let Some((name, arguments)) = args.command.split_first() else { return task::list(context) };
-    let wish = Wish { clean_env: args.clean_env, force: args.force_activate };
+    let environment = args.environment.as_deref();
+    let wish = Wish { environment, clean_env: args.clean_env, force: args.force_activate };
     let (workspace, installed, activated) = environment::enter(context, wish, args.revalidate)?;
     if let Some(summary) = installed.summary() {
         context.ui.note(&summary);
@@ -35,7 +36,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
     let mut environments = Environments { context, args, known: HashMap::new() };
     environments.keep(args.clean_env, &activated);
     let Some(graph) = graph else {
-        let variables = environments.variables(DEFAULT_ENVIRONMENT, args.clean_env)?;
+        let variables =
+            environments.variables(&activated.activation.environment, args.clean_env)?;
         return run_program(context, &args.command, variables);
     };
     if args.tasks.dry_run {
@@ -106,7 +108,7 @@ impl Environments<'_> {
             let text = format!("there is no environment `{environment}` here");
             return Err(Failure::usage(text));
         }
-        let wish = Wish { clean_env, force: self.args.force_activate };
+        let wish = Wish { environment: None, clean_env, force: self.args.force_activate };
         let (_, _, activated) = environment::enter(self.context, wish, false)?;
         Ok(self.keep(clean_env, &activated))
     }

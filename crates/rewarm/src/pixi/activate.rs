@@ -44,7 +44,7 @@ pub(crate) fn activate(
     context: &Context<'_>,
     workspace: &Workspace,
     target: Target<'_>,
-    wish: Wish,
+    wish: Wish<'_>,
     is_current: impl FnOnce() -> Result<bool, Failure>,
 ) -> Result<Activated, Failure> {
     let caller = environment::caller_variables(context);
@@ -71,12 +71,8 @@ pub(crate) fn activate(
     let temp = context.settings.caller.get("TMPDIR").map_or("/tmp".into(), PathBuf::from);
     let tracer = std::env::current_exe().ok();
     let bash = bash(context);
-    let shell = ScriptShell {
-        bash: &bash,
-        temp: &temp,
-        time_limit: TIME_LIMIT,
-        tracer: tracer.as_deref(),
-    };
+    let shell =
+        ScriptShell { bash: &bash, temp: &temp, time_limit: TIME_LIMIT, tracer: tracer.as_deref() };
     let computed = activation::activate_conda(request, &caller, &shell).map_err(failure)?;
     let Computed { activation, warnings } = computed;
     for warning in &warnings {
@@ -96,7 +92,7 @@ fn request(
     context: &Context<'_>,
     workspace: &Workspace,
     target: Target<'_>,
-    wish: Wish,
+    wish: Wish<'_>,
 ) -> Result<CondaRequest, Failure> {
     let mut observed = workspace.observed.clone();
     let mut paths = vec![target.manifest.to_owned(), workspace.root.join(LOCK_FILE)];
