@@ -62,6 +62,8 @@ pub(crate) enum Command {
     /// Look at the tasks of the project
     #[command(subcommand)]
     Task(Task),
+    /// Start an interactive shell in the environment
+    Shell(Shell),
     /// Print the text that activates the environment in a shell
     ShellHook(ShellHook),
     /// Type-check, replaying what was checked before
@@ -87,6 +89,13 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Print names for the completions of shells
+    #[command(name = "__complete", hide = true)]
+    Names {
+        /// Which names
+        #[arg(value_enum)]
+        what: Names,
     },
     /// Print the manual page
     #[command(hide = true)]
@@ -199,8 +208,22 @@ pub(crate) struct TaskGraph {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Shell {
+    /// The shell to start, a name or a path [default: $SHELL]
+    #[arg(short, long, value_name = "SHELL", value_hint = ValueHint::CommandName)]
+    pub(crate) shell: Option<OsString>,
+}
+
+/// What can be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Names {
+    Environments,
+    Tasks,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ShellHook {
-    /// The shell to write for [default: that of $SHELL]
+    /// The shell to write for, or `direnv` [default: that of $SHELL]
     #[arg(short, long, value_name = "SHELL")]
     pub(crate) shell: Option<String>,
 }
