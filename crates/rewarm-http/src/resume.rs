@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED};
 
-use crate::policy::freshness::date;
+use crate::policy::date::date;
 
 /// The `If-Range` that makes resuming safe: a strong entity tag, else a `Last-Modified` that is
 /// strong because the response was made at least a second after it (RFC 9110 section 8.8.2.2).

@@ -111,7 +111,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
             "tasks",
         ],
     ),
-    ("activation", &["env", "env-files", "volatile", "watch", "watch-env"]),
+    ("activation", &["env", "env-files", "pure", "volatile", "watch", "watch-env"]),
     ("cache", &["max-age", "max-size"]),
     ("check", &["inputs"]),
     ("proxy", &["upstreams"]),

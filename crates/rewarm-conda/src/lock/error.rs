@@ -26,7 +26,7 @@ pub enum LockError {
     Malformed {
         /// The lock file.
         path: PathBuf,
-        /// Empty, or ` line N`.
+        /// Empty, or ` line N` where `message` does not tell.
         line: String,
         /// What is wrong, and what to do.
         message: String,
@@ -59,6 +59,19 @@ pub enum LockError {
         platform: String,
         /// Those that it has.
         known: String,
+    },
+    /// An environment is for no platform of this machine.
+    #[error(
+        "the environment `{environment}` is for {known}, and this machine is `{machine}`; add that to \
+         `platforms` in the manifest and run `pixi lock`"
+    )]
+    Machine {
+        /// The environment.
+        environment: String,
+        /// The platforms that it is for.
+        known: String,
+        /// The subdirectory of the machine.
+        machine: String,
     },
     /// A package needs something of the machine that it does not have.
     #[error(

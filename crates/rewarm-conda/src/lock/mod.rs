@@ -5,6 +5,7 @@
 //! refuses by name what cannot be installed. [`plan`] does that for a workspace and a machine.
 //! Nothing is fetched or solved.
 
+mod check;
 mod error;
 mod host;
 mod wanted;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rattler_lock::{CondaPackageData, LockedPackage, ParseCondaLockError};
 
+pub use check::{Fit, check, check_environment};
 pub use error::LockError;
 pub(crate) use error::list;
 pub use host::{Host, OVERRIDES};
@@ -69,17 +71,13 @@ impl LockFile {
         let base = path.parent().unwrap_or(Path::new(""));
         let lock = rattler_lock::LockFile::from_str_with_base_directory(text, Some(base));
         let lock = lock.map_err(|error| {
-            let line = match &error {
-                ParseCondaLockError::ParseError(yaml) => yaml.location().map(|it| it.line()),
-                _ => None,
-            };
             let mend = match error {
                 ParseCondaLockError::IncompatibleVersion { .. } => {
                     "a newer rewarm may read it, or an older pixi write it"
                 }
                 _ => "write it anew with `pixi lock`",
             };
-            malformed(line, format!("{error}; {mend}"), Some(Box::new(error)))
+            malformed(None, format!("{error}; {mend}"), Some(Box::new(error)))
         })?;
         Ok(Self { path: path.to_owned(), lock, editable: wanted::editable(text) })
     }

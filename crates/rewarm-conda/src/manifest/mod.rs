@@ -61,6 +61,8 @@ pub struct Workspace {
     pub requires_pixi: Option<String>,
     /// Keys that are passed over.
     pub warnings: Vec<Warning>,
+    channel_priority: Option<&'static str>,
+    solve_strategy: Option<&'static str>,
     pypi_options: PypiOptions,
     features: Vec<Feature>,
     environments: Vec<Environment>,
@@ -175,6 +177,8 @@ impl Workspace {
             preview: Vec::new(),
             requires_pixi: None,
             warnings: Vec::new(),
+            channel_priority: None,
+            solve_strategy: None,
             pypi_options: PypiOptions::default(),
             features,
             environments: Vec::new(),
@@ -224,13 +228,18 @@ impl Workspace {
         if let Some(value) = table.take("pypi-options") {
             self.pypi_options = feature::pypi_options(&value)?;
         }
+        if let Some(value) = table.take("channel-priority") {
+            self.channel_priority = Some(feature::one_of(&value, &feature::PRIORITIES)?);
+        }
+        if let Some(value) = table.take("solve-strategy") {
+            self.solve_strategy = Some(feature::one_of(&value, &feature::STRATEGIES)?);
+        }
         self.requires_pixi =
             table.take("requires-pixi").map(|it| it.string().map(str::to_owned)).transpose()?;
         table.ignore(&[
             "authors",
             "build-variants",
             "build-variants-files",
-            "channel-priority",
             "conda-pypi-map",
             "dependencies",
             "description",
@@ -242,7 +251,6 @@ impl Workspace {
             "readme",
             "repository",
             "s3-options",
-            "solve-strategy",
             "target",
         ]);
         table.finish();

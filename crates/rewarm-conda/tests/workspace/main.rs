@@ -3,6 +3,7 @@
 //! The files are in `corpus/`, a directory for each case. Nothing is fetched, and nothing of the
 //! machine that the tests run on counts: what a machine offers is written here.
 
+mod fits;
 mod locks;
 mod manifests;
 

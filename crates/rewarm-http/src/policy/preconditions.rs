@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::freshness::{date, parse_date};
+use super::date::{date, parse_date};
 
 /// The fields with which a client sets terms of its own.
 pub const TERMS: [HeaderName; 6] =

@@ -6,9 +6,12 @@ use rewarm_testkit::server::{Reply, Server};
 
 use crate::support::{distributions, sandbox};
 
-/// A client that asks for URLs, as the variables say through a proxy.
+/// A client that asks for URLs as installers do, as the variables say through a proxy.
 const CLIENT: &str = "import sys, urllib.request\n\
-                      for url in sys.argv[1:]: print(len(urllib.request.urlopen(url).read()))";
+                      accept = {'Accept': 'application/vnd.pypi.simple.v1+html'}\n\
+                      for url in sys.argv[1:]:\n    \
+                          request = urllib.request.Request(url, headers=accept)\n    \
+                          print(len(urllib.request.urlopen(request).read()))";
 
 /// An origin of the files that says nothing of caching, and of a page that links to them.
 fn origin() -> Server {

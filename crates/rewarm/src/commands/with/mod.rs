@@ -10,6 +10,7 @@ mod child;
 mod indexes;
 mod locks;
 mod report;
+mod scratch;
 mod surroundings;
 mod trust;
 
@@ -89,7 +90,7 @@ type Ready = (Proxy, Client, Option<Trust>);
 fn by_proxy(context: &Context<'_>, tally: &Tally, command: &mut Command) -> Result<Ready, Failure> {
     let caller = &context.settings.caller;
     let authority = Authority::new(now()).map_err(Failure::world)?;
-    let trust = Trust::write(caller, authority.pem()).map_err(|source| {
+    let trust = Trust::write(caller, &std::env::temp_dir(), authority.pem()).map_err(|source| {
         Failure::world(source).hint("set `TMPDIR` to a directory that can be written")
     })?;
     let token = Token::random().map_err(Failure::world)?;
