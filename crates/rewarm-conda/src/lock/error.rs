@@ -99,7 +99,7 @@ pub enum LockError {
         mend: String,
     },
     /// A package that cannot be what it says.
-    #[error("`{}`: `{package}` {problem}; run `pixi lock` to write it anew", path.display())]
+    #[error("`{}`: `{package}` {problem}; write it anew with `{again}`", path.display())]
     Package {
         /// The lock file.
         path: PathBuf,
@@ -107,6 +107,8 @@ pub enum LockError {
         package: String,
         /// What is wrong with it.
         problem: String,
+        /// What writes such a file.
+        again: &'static str,
     },
     /// What the machine is cannot be found out.
     #[error(

@@ -21,6 +21,7 @@ pub use check::{Fit, check, check_environment};
 pub use error::LockError;
 pub(crate) use error::list;
 pub use host::{Host, OVERRIDES};
+pub(crate) use wanted::Reader;
 pub use wanted::{CondaPackage, PypiLocation, PypiPackage, Wanted};
 
 use crate::manifest::{self, ManifestError, Platform, PypiSource, Workspace};
@@ -159,7 +160,7 @@ impl LockFile {
             pypi: Vec::new(),
             pypi_indexes: entry.pypi_indexes().map(|it| it.indexes.clone()).unwrap_or_default(),
         };
-        let reader = wanted::Reader { path: &self.path, editable: &self.editable };
+        let reader = Reader { path: &self.path, editable: &self.editable, again: "pixi lock" };
         for package in entry.packages(locked).into_iter().flatten() {
             match package {
                 LockedPackage::Conda(CondaPackageData::Binary(package)) => {

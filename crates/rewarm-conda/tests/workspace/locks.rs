@@ -187,19 +187,14 @@ fn what_cannot_be_had_is_named_with_what_to_do() {
             "the environment `default` is for `osx-64`, and this machine is `linux-64`; add that to \
              `platforms` in the manifest and run `pixi lock`",
         ),
-        (
-            "bad-hash",
-            "`{}`: `old` has neither a sha256 nor an md5; run `pixi lock` to write it anew",
-        ),
+        ("bad-hash", "`{}`: `old` has neither a sha256 nor an md5; write it anew with `pixi lock`"),
         (
             "bad-name",
-            "`{}`: `old` has `../../../etc/old` in its name, version or build; run `pixi lock` to \
-             write it anew",
+            "`{}`: `old` has `../../../etc/old` in its name, version or build; write it anew with `pixi lock`",
         ),
         (
             "bad-subdir",
-            "`{}`: `old` is for `win-64`, in an environment for `linux-64`; run `pixi lock` to write \
-             it anew",
+            "`{}`: `old` is for `win-64`, in an environment for `linux-64`; write it anew with `pixi lock`",
         ),
     ];
     for (case, message) in cases {
@@ -208,8 +203,7 @@ fn what_cannot_be_had_is_named_with_what_to_do() {
     assert_eq!(
         unplanned("bad-scheme", "default", &linux()),
         format!(
-            "`{}`: `old` is behind `s3:`, which rewarm does not fetch from; run `pixi lock` to write \
-             it anew",
+            "`{}`: `old` is behind `s3:`, which rewarm does not fetch from; write it anew with `pixi lock`",
             path("bad-scheme")
         )
     );

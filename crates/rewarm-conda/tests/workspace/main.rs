@@ -6,6 +6,7 @@
 mod fits;
 mod locks;
 mod manifests;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
