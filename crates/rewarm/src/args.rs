@@ -113,6 +113,18 @@ pub(crate) struct Install {
     /// Install every package again
     #[arg(long)]
     pub(crate) reinstall: bool,
+    /// Compare every file with what was installed, even if nothing seems to have changed
+    #[arg(long)]
+    pub(crate) revalidate: bool,
+    /// The environment of a pixi workspace [default: default]
+    #[arg(short, long, value_name = "ENV", conflicts_with = "all")]
+    pub(crate) environment: Option<String>,
+    /// Install all environments of a pixi workspace that this machine can have
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Refuse a `pixi.lock` that does not fit the manifest
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -362,4 +374,7 @@ pub(crate) struct Clean {
     /// Remove only the activation cache of this project
     #[arg(long)]
     pub(crate) activation: bool,
+    /// The environment of a pixi workspace [default: default]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) environment: Option<String>,
 }

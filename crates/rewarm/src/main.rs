@@ -17,6 +17,7 @@ mod hot;
 mod interrupt;
 mod math;
 mod network;
+mod pixi;
 mod settings;
 mod ui;
 mod venv;
