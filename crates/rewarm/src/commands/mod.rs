@@ -71,7 +71,7 @@ fn manual() -> Outcome {
 }
 
 /// Writes data to standard output.
-fn print(bytes: &[u8]) -> Outcome {
+pub(crate) fn print(bytes: &[u8]) -> Outcome {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()?;
@@ -79,12 +79,12 @@ fn print(bytes: &[u8]) -> Outcome {
 }
 
 /// A path as JSON can have it: what is no text in it is replaced.
-fn json_path(path: &Path) -> serde_json::Value {
+pub(crate) fn json_path(path: &Path) -> serde_json::Value {
     path.to_string_lossy().into()
 }
 
 /// Writes a JSON value and a line end to standard output.
-fn print_json(value: &serde_json::Value) -> Outcome {
+pub(crate) fn print_json(value: &serde_json::Value) -> Outcome {
     let mut text = serde_json::to_vec_pretty(value).map_err(Failure::world)?;
     text.push(b'\n');
     print(&text)

@@ -15,6 +15,7 @@ mod install;
 mod known;
 mod misuse;
 mod packages;
+mod pixi;
 mod proxy;
 mod run;
 mod shell;
