@@ -61,14 +61,12 @@ pub enum ActivateError {
         output: String,
     },
     /// A step took too long.
-    #[error("{step} was still running after {seconds} s{output}")]
+    #[error("{step} was still running after {seconds} s")]
     Hangs {
         /// Which step.
         step: String,
         /// The limit.
         seconds: u64,
-        /// What it said last, after a colon and a line break.
-        output: String,
     },
     /// The environment was there but could not be handed over.
     #[error("the activated environment cannot be read, {status}{output}")]

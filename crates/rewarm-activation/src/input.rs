@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delta::{Variables, split};
 use crate::difference::{Difference, How};
+use crate::observe::HostFact;
 
 /// One thing that an activation depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,7 +178,10 @@ impl Observed {
     /// The content of a file, `None` if there is none; either way it becomes an input.
     pub fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let (seen, bytes) = look_at_file(path, self.now)?;
-        self.add(Input::File { path: path.to_owned(), seen });
+        match bytes {
+            Some(_) => self.add(Input::File { path: path.to_owned(), seen }),
+            None => self.missing(path),
+        }
         Ok(bytes)
     }
 
@@ -200,6 +204,19 @@ impl Observed {
     /// Makes something else an input. It must be among the facts of every later check.
     pub fn fact(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.add(Input::Fact { name: name.into(), value: value.into() });
+    }
+
+    /// Whether the content at a path is an input already.
+    pub(crate) fn has(&self, at: &Path) -> bool {
+        self.inputs.iter().any(|input| match input {
+            Input::File { path, .. } | Input::Directory { path, .. } => path == at,
+            _ => false,
+        })
+    }
+
+    /// Whether a later write than the one that `witness` is of would show in it.
+    pub(crate) fn is_settled(&self, witness: Option<Witness>) -> bool {
+        witness.is_none_or(|witness| witness.is_settled(self.now))
     }
 
     /// Makes it an input that a variable is set and not empty.
@@ -231,9 +248,17 @@ impl Observed {
         match mode_of(path)? {
             Some(mode) => self.add(Input::Kind { path: path.to_owned(), mode }),
             // Of what is missing there is no more to know.
-            None => self.add(Input::File { path: path.to_owned(), seen: Seen::missing(path) }),
+            None => self.missing(path),
         }
         Ok(())
+    }
+
+    /// Nothing is below what does not exist: of a directory that is missing it is enough to know
+    /// that, and it may stand for several files.
+    fn missing(&mut self, path: &Path) {
+        let is_missing = |path: &&Path| matches!(metadata_of(path), Ok(None));
+        let highest = path.ancestors().take_while(is_missing).last().unwrap_or(path);
+        self.add(Input::File { path: highest.to_owned(), seen: Seen::missing(highest) });
     }
 
     /// Directories that more than one file is missing from, and that are no inputs.
@@ -272,6 +297,12 @@ impl Observed {
         self.inputs.sort_by_key(Input::rank);
         self.inputs
     }
+}
+
+/// What scripts may have asked of the machine or the user.
+fn fact_of_host(name: &str) -> Option<String> {
+    let facts = [HostFact::System, HostFact::User, HostFact::Processors];
+    facts.into_iter().find(|fact| fact.name() == name).map(|fact| fact.value(Path::new("/")))
 }
 
 /// What every shell sets for itself; an activation neither sees nor changes the caller's.
@@ -437,14 +468,11 @@ fn check_one(input: &Input, situation: &Situation) -> Result<Option<Input>, Diff
     match input {
         Input::Fact { name, value } => {
             let known = situation.facts.iter().find(|(known, _)| known == name);
-            match known.map(|(_, value)| value) {
-                Some(now) if now == value => Ok(None),
-                now => Err(Difference::Fact {
-                    name: name.clone(),
-                    before: value.clone(),
-                    now: now.cloned(),
-                }),
+            let now = known.map(|(_, value)| value.clone()).or_else(|| fact_of_host(name));
+            if now.as_ref() == Some(value) {
+                return Ok(None);
             }
+            Err(Difference::Fact { name: name.clone(), before: value.clone(), now })
         }
         Input::Variable { name, digest } => {
             let value = situation.caller.get(name).map(OsString::as_os_str);

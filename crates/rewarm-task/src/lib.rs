@@ -1,8 +1,28 @@
-//! Tasks: named commands of a workspace.
+//! Tasks: named commands of a workspace, and what it takes to run one.
 //!
-//! A [`TaskTable`] is made from checked definitions; it says which processes running a task takes.
-//! The crate starts none of them.
+//! [`Tasks`] holds them as they are written, by environment. A [`Graph`] is made of them for one
+//! request: every command with its arguments put in, after those that it depends on. A [`Schedule`]
+//! says which of these may run now. A [`TaskTable`] is the little of this that is kept beside an
+//! activation, so that a plain task can be executed without reading any manifest. The crate starts
+//! no process, prints nothing, and reads neither clock nor environment.
 
-mod task;
+mod definition;
+mod error;
+mod graph;
+mod node;
+mod schedule;
+mod table;
+mod tasks;
+mod template;
+mod words;
 
-pub use task::{Command, CommandText, Step, Task, TaskDefinition, TaskError, TaskTable};
+pub use definition::{
+    Argument, CommandText, Dependency, Dialect, FormError, GivenArgument, TaskDefinition,
+};
+pub use error::{At, TaskError};
+pub use graph::{Graph, Request};
+pub use node::{Arguments, Command, Node, Step};
+pub use schedule::Schedule;
+pub use table::{Found, TaskTable};
+pub use tasks::{DEFAULT_ENVIRONMENT, Origin, Task, Tasks};
+pub use template::Facts;

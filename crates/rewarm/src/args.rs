@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use rewarm_store::Digest;
 
+use crate::tasks::OutputMode;
 use crate::ui::ColorChoice;
 
 /// Makes the slow steps of a Python project happen once.
@@ -58,6 +59,11 @@ pub(crate) enum Command {
     /// Activate the environment, then become the command
     #[command(visible_alias = "r")]
     Run(Run),
+    /// Look at the tasks of the project
+    #[command(subcommand)]
+    Task(Task),
+    /// Start an interactive shell in the environment
+    Shell(Shell),
     /// Print the text that activates the environment in a shell
     ShellHook(ShellHook),
     /// Type-check, replaying what was checked before
@@ -83,6 +89,13 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Print names for the completions of shells
+    #[command(name = "__complete", hide = true)]
+    Names {
+        /// Which names
+        #[arg(value_enum)]
+        what: Names,
     },
     /// Print the manual page
     #[command(hide = true)]
@@ -139,6 +152,9 @@ pub(crate) struct Lock {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    /// The environment of a pixi workspace [default: default]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) environment: Option<String>,
     /// Start from an almost empty environment instead of the caller's
     #[arg(long)]
     pub(crate) clean_env: bool,
@@ -151,22 +167,82 @@ pub(crate) struct Run {
     /// Say whether the activation came from the cache, and if not, why
     #[arg(long)]
     pub(crate) explain: bool,
+    #[command(flatten)]
+    pub(crate) tasks: TaskOptions,
     /// A task of the project, or a command with its arguments; none lists the tasks
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TASK or CMD")]
+    #[arg(trailing_var_arg = true, value_name = "TASK or CMD")]
     #[arg(value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
 }
 
+/// How a task with dependencies is run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for tasks")]
+pub(crate) struct TaskOptions {
+    /// Run at most N tasks at once [default: the number of processors]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+    /// After a failure go on with what does not depend on it
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
+    /// How to tell tasks apart that run at once [default: prefix]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) output: Option<OutputMode>,
+    /// Run the task without what it depends on
+    #[arg(long)]
+    pub(crate) skip_deps: bool,
+    /// Show what would be run, and run nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// List the tasks with what they are for
+    List,
+    /// Show what a task depends on
+    Graph(TaskGraph),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskGraph {
+    /// Write it in the language of Graphviz
+    #[arg(long)]
+    pub(crate) dot: bool,
+    /// The task and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "TASK"
+    )]
+    pub(crate) task: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shell {
+    /// The shell to start, a name or a path [default: $SHELL]
+    #[arg(short, long, value_name = "SHELL", value_hint = ValueHint::CommandName)]
+    pub(crate) shell: Option<OsString>,
+}
+
+/// What can be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Names {
+    Environments,
+    Tasks,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ShellHook {
-    /// The shell to write for [default: that of $SHELL]
+    /// The shell to write for, or `direnv` [default: that of $SHELL]
     #[arg(short, long, value_name = "SHELL")]
     pub(crate) shell: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Files and directories to check [default: those of mypy's configuration, else all]
+    /// Files and directories to check [default: those of the tool's configuration, else all]
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<OsString>,
     /// Check anew instead of replaying
@@ -175,11 +251,14 @@ pub(crate) struct Check {
     /// Say whether the answer was replayed, and if not, which input differed
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Check with this: mypy, ty, pyright, pyrefly or zuban (repeatable; default: mypy)
+    #[arg(short, long, value_name = "TOOL")]
+    pub(crate) tool: Vec<String>,
     /// Check in the environment as it is, without installing
     #[arg(long)]
     pub(crate) no_install: bool,
-    /// Arguments for mypy
-    #[arg(last = true, value_name = "MYPY ARGUMENTS")]
+    /// Arguments for the tool
+    #[arg(last = true, value_name = "ARGUMENTS")]
     pub(crate) arguments: Vec<OsString>,
 }
 

@@ -95,6 +95,11 @@ impl Failure {
         None
     }
 
+    /// The error itself, if it is one of that type.
+    pub(crate) fn cause<E: Error + 'static>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
     /// The hints, in the order in which they were given.
     pub(crate) fn hints(&self) -> &[String] {
         &self.hints

@@ -9,14 +9,14 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use rewarm_activation::{self as activation, Activation, Hit, Miss, Scope, Variables};
 use rewarm_store::Store;
-use rewarm_task::{Step, TaskError, TaskTable};
+use rewarm_task::{Found, TaskTable};
 
 use crate::settings::Caller;
 
@@ -39,15 +39,9 @@ pub(crate) fn try_run(args: &[OsString]) -> Option<u8> {
         // Not being able to write costs speed only.
         let _ = activation::save(&store, &hit.activation);
     }
-    match become_command(&hit.activation, plain.command, &caller) {
-        Ok(Ended(code)) => Some(code),
-        // The long way explains it better.
-        Err(RunError::Task(_)) => None,
-        Err(error) => {
-            eprintln!("error: {}", error.with_cause());
-            Some(error.code())
-        }
-    }
+    let error = become_command(&hit.activation, plain.command, &caller)?;
+    eprintln!("error: {}", error.with_cause());
+    Some(error.code())
 }
 
 /// The stored activation of the workspace that the caller is in.
@@ -120,7 +114,9 @@ impl<'a> Plain<'a> {
             command => command,
         };
         let first = command.first()?.as_bytes();
-        let is_plain = !first.is_empty() && !first.starts_with(b"-");
+        // A single word with blanks may be a line for the shell.
+        let is_line = command.len() == 1 && first.iter().any(u8::is_ascii_whitespace);
+        let is_plain = !first.is_empty() && !first.starts_with(b"-") && !is_line;
         is_plain.then_some(Self { environment, command })
     }
 }
@@ -129,10 +125,6 @@ impl<'a> Plain<'a> {
 fn is_setting(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"REWARM_") && name != "REWARM_CACHE_DIR"
 }
-
-/// The exit status of a command that kept this process as its parent.
-#[derive(Debug)]
-pub(crate) struct Ended(pub(crate) u8);
 
 /// A command that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +135,6 @@ pub(crate) enum RunError {
     NotExecutable { program: String, source: io::Error },
     #[error("cannot enter `{}`", path.display())]
     WorkingDirectory { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Task(#[from] TaskError),
 }
 
 impl RunError {
@@ -153,7 +143,7 @@ impl RunError {
         match self {
             Self::NotFound { .. } => 127,
             Self::NotExecutable { .. } => 126,
-            Self::WorkingDirectory { .. } | Self::Task(_) => 125,
+            Self::WorkingDirectory { .. } => 125,
         }
     }
 
@@ -165,54 +155,35 @@ impl RunError {
     }
 }
 
-/// Runs a task, or else a program, in the activated environment.
+/// Runs a task of one process, or else a program, in the activated environment.
 ///
-/// Replaces this process and does not return, unless something cannot be started or an earlier
-/// step of the task failed.
-pub(crate) fn become_command(
+/// Replaces this process and does not return, unless it cannot be started, or unless it takes more
+/// than the activation to tell what is meant (`None`).
+fn become_command(
     activation: &Activation,
     command: &[OsString],
     caller: &Caller,
-) -> Result<Ended, RunError> {
+) -> Option<RunError> {
     let activated = activation.environment_for(&caller.variables);
-    let [name, arguments @ ..] = command else {
-        return Err(RunError::NotFound { program: String::new() });
-    };
-    // What an earlier version wrote was not read at all, so this cannot fail.
-    let tasks: TaskTable = postcard::from_bytes(&activation.tasks).unwrap_or_default();
-    let task =
-        name.to_str().and_then(|name| tasks.steps(name, arguments, &activation.workspace_root));
-    let Some(steps) = task else {
-        return Err(replace_process(command, activated, None));
-    };
-    let steps = steps?;
-    let Some((last, earlier)) = steps.split_last() else {
-        return Ok(Ended(0));
-    };
-    for step in earlier {
-        if let Some(code) = failure_of(step, &activated)? {
-            return Ok(Ended(code));
+    let (name, arguments) = command.split_first()?;
+    match TaskTable::find(&activation.tasks, name, arguments, &activation.workspace_root) {
+        Found::Unknown => None,
+        Found::NoTask => Some(replace_process(command, activated, None)),
+        Found::Direct(step) => {
+            let environment = step.environment(activated, &caller.cwd);
+            Some(replace_process(&step.argv, environment, Some(&step.cwd)))
         }
     }
-    Err(replace_process(&last.argv, last.environment(activated), Some(&last.cwd)))
 }
 
 /// Does not return unless the program cannot be started.
-fn replace_process(argv: &[OsString], environment: Variables, cwd: Option<&Path>) -> RunError {
+pub(crate) fn replace_process(
+    argv: &[OsString],
+    environment: Variables,
+    cwd: Option<&Path>,
+) -> RunError {
     let error = process(argv, environment, cwd).exec();
     start_error(argv, cwd, error)
-}
-
-/// Runs a step to its end; `None` if it succeeded, else the status to end with.
-fn failure_of(step: &Step, activated: &Variables) -> Result<Option<u8>, RunError> {
-    let mut process = process(&step.argv, step.environment(activated.clone()), Some(&step.cwd));
-    let status =
-        process.status().map_err(|error| start_error(&step.argv, Some(&step.cwd), error))?;
-    if status.success() {
-        return Ok(None);
-    }
-    let code = status.code().or(status.signal().map(|signal| 128 + signal));
-    Ok(Some(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 fn process(argv: &[OsString], environment: Variables, cwd: Option<&Path>) -> Command {
@@ -225,7 +196,7 @@ fn process(argv: &[OsString], environment: Variables, cwd: Option<&Path>) -> Com
     process
 }
 
-fn start_error(argv: &[OsString], cwd: Option<&Path>, source: io::Error) -> RunError {
+pub(crate) fn start_error(argv: &[OsString], cwd: Option<&Path>, source: io::Error) -> RunError {
     let program = argv[0].to_string_lossy().into_owned();
     if let Some(path) = cwd
         && let Err(source) = std::fs::read_dir(path)

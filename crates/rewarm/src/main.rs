@@ -19,6 +19,7 @@ mod math;
 mod network;
 mod pixi;
 mod settings;
+mod tasks;
 mod ui;
 mod venv;
 
@@ -30,7 +31,7 @@ use clap::Parser;
 use crate::args::Cli;
 use crate::error::{Failure, Kind, Outcome};
 use crate::settings::{Caller, Settings};
-use crate::ui::Ui;
+use crate::ui::{Ui, Verbosity};
 
 /// A bug in rewarm (`EX_SOFTWARE`).
 const BUG: u8 = 70;
@@ -61,6 +62,9 @@ fn run() -> u8 {
 }
 
 fn start(args: Vec<OsString>) -> u8 {
+    if let Some(outcome) = tasks::shell_entry(&args) {
+        return finish(&Ui::new(false, false, Verbosity::Normal), Some(127), outcome);
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {

@@ -62,9 +62,9 @@ pub(crate) fn only_extends(text: &[u8], name: &OsStr) -> bool {
         if !words(&line).any(|(_, word)| word == name) {
             continue;
         }
-        let is_comment = start == Quote::None && line.trim_ascii_start().starts_with(b"#");
-        let is_whole = start == Quote::None && quote == Quote::None;
-        if !is_comment && !(is_whole && is_extension(&line, name)) {
+        let is_comment = line.trim_ascii_start().starts_with(b"#");
+        let is_extension = quote == Quote::None && is_extension(&line, name);
+        if start != Quote::None || !(is_comment || is_extension) {
             return false;
         }
     }

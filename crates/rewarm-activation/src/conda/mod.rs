@@ -63,6 +63,9 @@ pub struct ScriptShell<'a> {
     pub temp: &'a Path,
     /// How long all scripts together may take.
     pub time_limit: Duration,
+    /// The program that has the entry for runs that are watched. Without it nothing that scripts
+    /// do can be proven, so the activation is not kept unless it is declared to be pure.
+    pub tracer: Option<&'a Path>,
 }
 
 /// An activation that was computed.

@@ -1,18 +1,15 @@
 //! The one run of bash behind an activation: its script, and the environment that comes out.
 //!
 //! Nothing that scripts print, define or leave behind can disturb the result: it is handed over
-//! in a file of a private directory, by `env -0` in place of the shell. Before each step the shell
+//! in a file of a private directory, by `env -0`, which takes the place of the shell. Before each step the shell
 //! makes a file with the step's number, so that a run that ends early says where. What a caller
 //! has set to configure bash itself (`BASH_ENV`, `SHELLOPTS`, exported functions) is kept from it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use rewarm_store::ScratchDir;
 
@@ -21,6 +18,7 @@ use crate::conda::{ScriptShell, Step};
 use crate::delta::{Variables, variables};
 use crate::error::ActivateError;
 use crate::hook::posix_quoted;
+use crate::observe::{Limits, Observation, ObserveError, Run, observe};
 
 /// What came of a run.
 pub(crate) struct Outcome {
@@ -28,7 +26,14 @@ pub(crate) struct Outcome {
     pub(crate) after: Variables,
     /// Scripts that returned a status other than 0.
     pub(crate) failed: Vec<PathBuf>,
+    /// What it was seen to do.
+    pub(crate) observation: Observation,
+    /// Where it took place. Nothing is there any more.
+    pub(crate) dir: PathBuf,
 }
+
+/// Messages of scripts are shown when something fails; this is more than enough of them.
+const OUTPUT: u64 = 1 << 20;
 
 /// What a caller may have set to make bash do something else than what scripts say.
 pub(crate) fn configures_bash(name: &OsStr) -> bool {
@@ -44,63 +49,61 @@ pub(crate) fn configures_bash(name: &OsStr) -> bool {
     NAMES.iter().any(|own| name == *own) || name.as_bytes().starts_with(b"BASH_FUNC_")
 }
 
-/// Does `steps` in a bash that starts with the variables `before` in the directory `cwd`.
+/// Does `steps` in a bash that starts with the variables `before` in the directory `cwd`. `texts`
+/// is all that the steps say, as far as it is known before.
 pub(crate) fn run(
     steps: &[Step],
+    texts: &[u8],
     before: &Variables,
     cwd: &Path,
     shell: &ScriptShell<'_>,
 ) -> Result<Outcome, ActivateError> {
     let failed = |source| ActivateError::Shell { bash: shell.bash.to_owned(), source };
-    let dir = ScratchDir::create(shell.temp).map_err(failed)?;
-    let script = dir.path().join("activate.sh");
-    let dump = dir.path().join("environment");
-    fs::write(&script, text(steps, dir.path())).map_err(failed)?;
+    let scratch = ScratchDir::create(shell.temp).map_err(failed)?;
+    let dir = scratch.path().canonicalize().map_err(failed)?;
+    let script = dir.join("activate.sh");
+    fs::write(&script, text(steps, &dir)).map_err(failed)?;
+    let programs = ["/usr/bin/env", "/bin/env"].map(Path::new);
+    let program = programs.into_iter().find(|path| path.exists()).unwrap_or(programs[0]);
+    symlink(program, dir.join("dump")).map_err(failed)?;
     // A umask that a script sets must not keep us from reading it.
-    File::create(&dump).map_err(failed)?;
-    let messages = dir.path().join("messages");
-    let stderr = File::create(&messages).map_err(failed)?;
-    let mut command = Command::new(shell.bash);
-    command.arg(&script).env_clear().envs(before).current_dir(cwd);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    let child = command.spawn().map_err(failed)?;
-    let status = wait(child, shell.time_limit).map_err(failed)?;
-    let messages = fs::read(&messages).unwrap_or_default();
-    let output = last_lines(&messages);
-    let reached = (0..steps.len()).take_while(|index| dir.path().join(index.to_string()).exists());
+    File::create(dir.join("variables")).map_err(failed)?;
+    let observed = observe(&Run {
+        program: shell.bash,
+        script: &script,
+        environment: before,
+        cwd,
+        limits: Limits { time: shell.time_limit, output: OUTPUT },
+        tracer: shell.tracer,
+        text: texts,
+        own: &[&dir],
+    });
+    let reached = (0..steps.len()).take_while(|index| dir.join(index.to_string()).exists());
     let step = reached.last().map_or("the shell".to_owned(), |index| steps[index].describe());
-    let Some(status) = status else {
-        let seconds = shell.time_limit.as_secs();
-        return Err(ActivateError::Hangs { step, seconds, output });
+    let observation = match observed {
+        Ok(observation) => observation,
+        Err(ObserveError::TimedOut { limit, .. }) => {
+            return Err(ActivateError::Hangs { step, seconds: limit.as_secs() });
+        }
+        Err(source) => {
+            let bash = shell.bash.to_owned();
+            return Err(ActivateError::Shell { bash, source: std::io::Error::other(source) });
+        }
     };
-    if !dir.path().join("end").exists() {
-        return Err(ActivateError::Ended { step, status: status.to_string(), output });
+    let status = observation.status.to_string();
+    let output = last_lines(&observation.stderr);
+    if !dir.join("end").exists() {
+        return Err(ActivateError::Ended { step, status, output });
     }
-    let bytes = fs::read(&dump).unwrap_or_default();
-    if !status.success() || !bytes.ends_with(b"\0") {
-        return Err(ActivateError::Dump { status: status.to_string(), output });
+    let bytes = fs::read(dir.join("variables")).unwrap_or_default();
+    if !observation.status.success() || !bytes.ends_with(b"\0") {
+        return Err(ActivateError::Dump { status, output });
     }
     let failed = steps.iter().enumerate().filter_map(|(index, step)| match step {
-        Step::Source(path) if dir.path().join(format!("{index}-failed")).exists() => {
-            Some(path.clone())
-        }
+        Step::Source(path) if dir.join(format!("{index}-failed")).exists() => Some(path.clone()),
         _ => None,
     });
-    Ok(Outcome { after: parse(&bytes), failed: failed.collect() })
-}
-
-/// Waits for the end of the shell; `None` if it had to be killed at the end of its time.
-fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let pid = rustix::process::Pid::from_child(&child);
-    let (sender, ended) = mpsc::channel();
-    let waiter = std::thread::spawn(move || sender.send(child.wait()));
-    let in_time = ended.recv_timeout(limit);
-    if in_time.is_err() {
-        // Not waited for yet, so the number is still that of the shell.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
-    let _ = waiter.join();
-    in_time.ok().transpose()
+    Ok(Outcome { after: parse(&bytes), failed: failed.collect(), observation, dir })
 }
 
 /// The text that bash runs.
@@ -130,9 +133,7 @@ fn text(steps: &[Step], dir: &Path) -> Vec<u8> {
         }
     }
     line(&[">".as_ref(), &file("end")]);
-    let env = ["/usr/bin/env", "/bin/env"].into_iter().find(|path| Path::new(path).exists());
-    let env = env.unwrap_or("env");
-    line(&["exec ".as_ref(), env.as_ref(), " -0 >|".as_ref(), &file("environment")]);
+    line(&["exec ".as_ref(), &file("dump"), " -0 >|".as_ref(), &file("variables")]);
     text
 }
 

@@ -63,8 +63,10 @@ pub struct Run<'a> {
     pub limits: Limits,
     /// The program that has [`become_traced`] behind [`ENTRY`]; without it nothing is observed.
     pub tracer: Option<&'a Path>,
+    /// What is searched for variables in place of the script, which whoever wrote it knows.
+    pub text: &'a [u8],
     /// Files and directories of the caller's own, such as the script: neither inputs nor effects.
-    /// The script's text is searched for variables all the same.
+    /// What a program reads that is run through a link there does not count either.
     pub own: &'a [&'a Path],
 }
 
@@ -319,9 +321,8 @@ impl Unprovable {
 /// Runs the script without looking.
 fn plainly(run: &Run) -> Result<Observation, ObserveError> {
     let (status, collected) = output::plain(run)?;
-    let text = std::fs::read(run.script).unwrap_or_default();
     let mut unprovable = BTreeSet::new();
-    names::volatile(&text, &mut unprovable);
+    names::volatile(run.text, &mut unprovable);
     Ok(Observation {
         status,
         stdout: collected.stdout,
@@ -329,7 +330,7 @@ fn plainly(run: &Run) -> Result<Observation, ObserveError> {
         files: Vec::new(),
         commands: Vec::new(),
         facts: BTreeSet::new(),
-        variables: variables_read(&text, run.environment),
+        variables: variables_read(run.text, run.environment),
         unprovable,
         complete: false,
     })

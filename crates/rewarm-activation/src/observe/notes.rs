@@ -55,7 +55,7 @@ impl Notes {
             files: HashMap::new(),
             changed: HashMap::new(),
             made: HashSet::new(),
-            texts: vec![fs::read(run.script).unwrap_or_default()],
+            texts: vec![run.text.to_vec()],
             read_by_shell: BTreeSet::new(),
             variables: programs::EVERY_PROGRAM.into_iter().map(OsString::from).collect(),
             all: None,
@@ -91,6 +91,9 @@ impl Notes {
 
     /// A program was started.
     pub(super) fn program(&mut self, program: &Path, kind: Kind, arguments: &[OsString]) {
+        if arguments.first().is_some_and(|name| self.is_own_link(Path::new(name), program)) {
+            return;
+        }
         self.note(program.to_owned(), Use::Executed);
         if let Ok(data) = fs::metadata(program)
             && data.mode() & 0o6000 != 0
@@ -112,6 +115,11 @@ impl Notes {
     }
 
     fn shell(&mut self, program: &Path, arguments: &[OsString]) {
+        if let [_, script] = arguments
+            && self.is_own(Path::new(script))
+        {
+            return;
+        }
         let text = arguments.get(1..).unwrap_or_default().join(OsStr::new("\n"));
         let options = |argument: &OsString| match argument.as_bytes() {
             [b'-' | b'+', options @ ..] => options.to_vec(),
@@ -186,6 +194,10 @@ impl Notes {
             true => self.look(path),
             false => self.change(path),
         }
+    }
+
+    fn is_own_link(&self, name: &Path, program: &Path) -> bool {
+        self.is_own(name) && name.canonicalize().is_ok_and(|leads_to| leads_to == program)
     }
 
     fn is_own(&self, path: &Path) -> bool {
@@ -295,7 +307,8 @@ impl Notes {
     /// The variables that programs and texts may have read.
     fn names(&mut self, run: &Run) -> Names {
         for path in &self.read_by_shell {
-            if self.is_own(path) || self.files.contains_key(path) {
+            let known = self.files.contains_key(path) || self.is_own(path);
+            if known && path != run.script {
                 match fs::metadata(path) {
                     Ok(data) if data.len() > LONGEST_SCRIPT => {
                         return Names::All { why: format!("`{}` is very long", path.display()) };

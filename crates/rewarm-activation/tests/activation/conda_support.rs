@@ -25,6 +25,8 @@ pub(crate) struct CondaWorkspace {
     pub(crate) request: CondaRequest,
     /// How long scripts may take.
     pub(crate) time_limit: Duration,
+    /// Whether what scripts do is watched.
+    pub(crate) is_watched: bool,
 }
 
 impl CondaWorkspace {
@@ -48,7 +50,7 @@ impl CondaWorkspace {
             observed: Observed::new(now()),
         };
         let time_limit = Duration::from_secs(60);
-        let workspace = Self { dir, root, store, request, time_limit };
+        let workspace = Self { dir, root, store, request, time_limit, is_watched: true };
         workspace.write("pixi.toml", "[workspace]\n");
         workspace.write("pixi.lock", "version: 6\n");
         workspace.in_prefix("conda-meta/.pixi-environment-fingerprint", "0123456789abcdef");
@@ -116,8 +118,12 @@ impl CondaWorkspace {
             observed.path(&path).expect("files can be read");
         }
         let temp = self.temp();
-        let shell =
-            ScriptShell { bash: Path::new("/bin/bash"), temp: &temp, time_limit: self.time_limit };
+        let shell = ScriptShell {
+            bash: Path::new("/bin/bash"),
+            temp: &temp,
+            time_limit: self.time_limit,
+            tracer: self.is_watched.then_some(Path::new(env!("CARGO_BIN_EXE_rewarm-observe"))),
+        };
         activation::activate_conda(
             CondaRequest { observed, ..self.request.clone() },
             caller,

@@ -62,6 +62,7 @@ impl Place {
             cwd: &cwd,
             limits: self.limits,
             tracer: Some(Path::new(env!("CARGO_BIN_EXE_rewarm-observe"))),
+            text: &fs::read(script).expect("the script can be read"),
             own: &[&self.root.join("own")],
         })
     }

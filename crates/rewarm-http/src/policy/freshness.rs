@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::policy::Role;
     use crate::record::Variant;
+    use crate::testing::header_map;
 
     const DAY: u64 = 24 * 60 * 60;
 
@@ -126,26 +127,18 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds)
     }
 
-    fn map(fields: &[(&'static str, String)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().expect("a field value"));
-        }
-        headers
-    }
-
     fn on(seconds: u64) -> String {
         httpdate::fmt_http_date(at(seconds))
     }
 
     fn life(fields: &[(&'static str, String)]) -> u64 {
-        let headers = map(fields);
+        let headers = header_map(fields);
         let control = CacheControl::of_response(Role::Private, &headers);
         lifetime(StatusCode::OK, &headers, &control, at(0)).duration.as_secs()
     }
 
     fn age(fields: &[(&'static str, String)], request: u64, response: u64, now: u64) -> u64 {
-        let headers = map(fields);
+        let headers = header_map(fields);
         let variant = Variant::bare(StatusCode::OK, &headers, at(request), at(response));
         current_age(&variant, &headers, at(now)).as_secs()
     }
@@ -163,7 +156,7 @@ mod tests {
 
     #[test]
     fn rfc9111_5_2_2_10_s_maxage_is_what_counts_for_shared_caches() {
-        let headers = map(&[("cache-control", "s-maxage=5, max-age=9".into())]);
+        let headers = header_map(&[("cache-control", "s-maxage=5, max-age=9")]);
         let control = CacheControl::of_response(Role::Shared, &headers);
         let found = lifetime(StatusCode::OK, &headers, &control, at(0));
         assert_eq!(found.duration, Duration::from_secs(5));
@@ -192,7 +185,7 @@ mod tests {
 
     #[test]
     fn rfc9111_4_2_2_heuristic_needs_a_status_that_allows_it() {
-        let headers = map(&[("date", on(1000)), ("last-modified", on(0))]);
+        let headers = header_map(&[("date", on(1000)), ("last-modified", on(0))]);
         let found = |status, control: &CacheControl| {
             lifetime(status, &headers, control, at(0)).duration.as_secs()
         };

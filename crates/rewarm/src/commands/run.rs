@@ -2,25 +2,29 @@
 //!
 //! The common case never gets here: see `hot`.
 
-use rewarm_task::{Command, TaskTable};
-use serde_json::json;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use rewarm_activation::Variables;
+use rewarm_task::{DEFAULT_ENVIRONMENT, Graph, Request};
 
 use crate::args::Run;
-use crate::commands::{print, print_json};
+use crate::commands::{print, task};
 use crate::context::Context;
-use crate::environment::{self, Activated, Wish};
+use crate::environment::{self, Activated, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::hot;
+use crate::tasks::{self, Manner, OutputMode};
 
 /// The exit code where rewarm itself fails, as `env` has it.
 pub(crate) const OWN_FAILURE: u8 = 125;
 
 pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
-    let wish = Wish { clean_env: args.clean_env, force: args.force_activate };
-    if args.command.is_empty() {
-        return list(context);
-    }
-    let (_, installed, activated) = environment::enter(context, wish, args.revalidate)?;
+    let Some((name, arguments)) = args.command.split_first() else { return task::list(context) };
+    let environment = args.environment.as_deref();
+    let wish = Wish { environment, clean_env: args.clean_env, force: args.force_activate };
+    let (workspace, installed, activated) = environment::enter(context, wish, args.revalidate)?;
     if let Some(summary) = installed.summary() {
         context.ui.note(&summary);
     }
@@ -28,22 +32,110 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
         explain(context, &activated);
     }
     context.sweep_in_passing();
-    let caller = &context.settings.caller;
-    match hot::become_command(&activated.activation, &args.command, caller) {
-        Ok(ended) => Ok(ended.0),
-        Err(error) => {
-            let code = error.code();
-            context.ui.failure(&hint(Failure::usage(error), code));
-            Ok(code)
+    let graph = graph(context, &workspace, args, name, arguments)?;
+    let mut environments = Environments { context, args, known: HashMap::new() };
+    environments.keep(args.clean_env, &activated);
+    let Some(graph) = graph else {
+        let variables =
+            environments.variables(&activated.activation.environment, args.clean_env)?;
+        return run_program(context, &args.command, variables);
+    };
+    if args.tasks.dry_run {
+        return print(tasks::plan_text(&graph).as_bytes());
+    }
+    let manner = manner(args, &graph);
+    tasks::run(context, &workspace, &graph, manner, &mut |name, clean_env| {
+        environments.variables(name, clean_env || args.clean_env)
+    })
+    .or_else(|failure| explain_start(context, failure))
+}
+
+/// What the task takes; `None` if there is no task of that name.
+fn graph(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    args: &Run,
+    name: &OsStr,
+    arguments: &[OsString],
+) -> Result<Option<Graph>, Failure> {
+    let tasks = tasks::of_workspace(workspace);
+    tasks::warn_of_unknown_keys(context, &tasks);
+    let Some(task) = name.to_str() else { return Ok(None) };
+    let request = Request { task, arguments, environment: None, alone: args.tasks.skip_deps };
+    let graph = Graph::new(&tasks, &request, &tasks::facts(context, workspace));
+    graph
+        .transpose()
+        .map_err(|error| Failure::usage(error).hint("`rewarm task list` shows all tasks"))
+}
+
+fn manner(args: &Run, graph: &Graph) -> Manner {
+    let jobs = match args.tasks.jobs {
+        Some(jobs) => jobs.into(),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    // Where each waits for the one before it there is nothing to be told apart.
+    let nodes = graph.nodes().iter().enumerate().skip(1);
+    let is_chain = nodes.clone().all(|(index, node)| node.dependencies.contains(&(index - 1)));
+    let jobs = if is_chain { 1 } else { jobs };
+    let output = args.tasks.output.unwrap_or(match jobs {
+        1 => OutputMode::Raw,
+        _ => OutputMode::Prefix,
+    });
+    Manner { jobs, keep_going: args.tasks.keep_going, output }
+}
+
+/// The variables of the environments that the commands of a graph run in.
+struct Environments<'a> {
+    context: &'a Context<'a>,
+    args: &'a Run,
+    known: HashMap<(String, bool), Variables>,
+}
+
+impl Environments<'_> {
+    fn keep(&mut self, clean_env: bool, activated: &Activated) -> Variables {
+        let caller = environment::caller_variables(self.context);
+        let variables = activated.activation.environment_for(&caller);
+        let environment = activated.activation.environment.clone();
+        self.known.insert((environment, clean_env), variables.clone());
+        variables
+    }
+
+    fn variables(&mut self, environment: &str, clean_env: bool) -> Result<Variables, Failure> {
+        if let Some(known) = self.known.get(&(environment.to_owned(), clean_env)) {
+            return Ok(known.clone());
         }
+        if environment != DEFAULT_ENVIRONMENT {
+            let text = format!("there is no environment `{environment}` here");
+            return Err(Failure::usage(text));
+        }
+        let wish = Wish { environment: None, clean_env, force: self.args.force_activate };
+        let (_, _, activated) = environment::enter(self.context, wish, false)?;
+        Ok(self.keep(clean_env, &activated))
     }
 }
 
-fn hint(failure: Failure, code: u8) -> Failure {
-    match code {
+/// Becomes a program, or executes a single word with blanks as a line for pixi's shell.
+fn run_program(context: &Context<'_>, command: &[OsString], variables: Variables) -> Outcome {
+    if let [line] = command
+        && line.as_bytes().iter().any(u8::is_ascii_whitespace)
+        && !std::path::Path::new(line).exists()
+    {
+        return tasks::run_script(line, variables, &context.settings.caller.cwd);
+    }
+    let error = hot::replace_process(command, variables, None);
+    explain_start(context, Failure::usage(error))
+}
+
+/// Says why a command could not be started, with the exit code that this has.
+fn explain_start(context: &Context<'_>, failure: Failure) -> Outcome {
+    let Some(code) = failure.cause::<hot::RunError>().map(hot::RunError::code) else {
+        return Err(failure);
+    };
+    context.ui.failure(&match code {
         127 => failure.hint("`rewarm run` without arguments lists the tasks; a program has to be installed in the environment or on `PATH`"),
         _ => failure,
-    }
+    });
+    Ok(code)
 }
 
 /// Asked for with `--explain`, so it is told even with `-q`.
@@ -53,43 +145,4 @@ fn explain(context: &Context<'_>, activated: &Activated) {
         Some(reason) => format!("activation: computed anew, because {reason}"),
     };
     context.ui.explain(&text);
-}
-
-/// `rewarm run` without arguments.
-fn list(context: &Context<'_>) -> Outcome {
-    let workspace = environment::Workspace::find(context)?;
-    let tasks = TaskTable::new(workspace.config.tasks.clone()).map_err(Failure::usage)?;
-    if context.settings.json {
-        let tasks: serde_json::Map<_, _> = tasks
-            .iter()
-            .map(|(name, task)| {
-                let value = json!({
-                    "command": command_text(&task.command),
-                    "description": task.description,
-                    "depends_on": task.depends_on,
-                });
-                (name.to_owned(), value)
-            })
-            .collect();
-        return print_json(&json!(tasks));
-    }
-    if tasks.iter().next().is_none() {
-        context.ui.note("there are no tasks; add some under `[tool.rewarm.tasks]`");
-        return Ok(0);
-    }
-    let width = tasks.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    let mut text = String::new();
-    for (name, task) in tasks.iter() {
-        let about = task.description.clone().unwrap_or_else(|| command_text(&task.command));
-        text += &format!("{name:<width$}  {about}\n");
-    }
-    print(text.as_bytes())
-}
-
-fn command_text(command: &Command) -> String {
-    match command {
-        Command::None => String::new(),
-        Command::Argv(argv) => argv.join(" "),
-        Command::Shell(text) => text.clone(),
-    }
 }

@@ -1,9 +1,10 @@
-//! Pixi workspaces: making an environment match `pixi.lock`.
+//! Pixi workspaces: making an environment match `pixi.lock`, and being in one.
 //!
 //! This is where the libraries meet: `rewarm-conda` says which packages are wanted, `rewarm-http`
 //! fetches them into the store, `rewarm-conda` puts them into the prefix, and `rewarm-env` the wheels
 //! that are wanted besides. Only when all is there is pixi told, and the prefix noted as up to date.
 
+mod activate;
 mod command;
 mod distributions;
 mod packages;
@@ -18,12 +19,13 @@ use rewarm_conda::lock::{
     self, Host, LOCK_FILE, LockError, LockFile, OVERRIDES, PlanError, Wanted,
 };
 use rewarm_conda::manifest::{self, Workspace};
-use rewarm_conda::prefix::{self, Depth, LinkMode, Marker, Outdated, PIXI_VERSION, Target};
+use rewarm_conda::prefix::{self, Depth, LinkMode, Marker, Outdated, PIXI_VERSION};
 use rewarm_store::{Digest, Hasher};
 
 use crate::context::{Context, now};
 use crate::error::Failure;
 
+pub(crate) use activate::{Target, activate};
 pub(crate) use command::{clean, install};
 pub(crate) use report::{Done, Installed};
 
@@ -50,11 +52,6 @@ pub(crate) struct Place {
     pub(crate) environment: String,
     /// Its prefix.
     pub(crate) prefix: PathBuf,
-}
-
-/// The manifest in a directory that is the root of a pixi workspace.
-pub(crate) fn manifest_in(root: &Path) -> Option<PathBuf> {
-    manifest::find(root).filter(|found| found.parent() == Some(root))
 }
 
 /// What belongs into an environment, as manifest and lock file say it.
@@ -110,7 +107,7 @@ fn ensure_through(
     }
     let checked = now();
     let prepared = prepare(context, &place, asked)?;
-    let target = Target {
+    let target = prefix::Target {
         prefix: place.prefix.clone(),
         packages: prepared.wanted.conda.iter().map(|package| package.record.clone()).collect(),
         platform: prepared.wanted.platform.subdir,

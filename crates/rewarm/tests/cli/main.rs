@@ -18,5 +18,7 @@ mod packages;
 mod pixi;
 mod proxy;
 mod run;
+mod shell;
 mod support;
+mod tasks;
 mod with;

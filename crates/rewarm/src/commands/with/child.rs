@@ -66,7 +66,7 @@ fn hand_on(child: Pid, signal: i32) {
 }
 
 /// The signals that this process ignores, one bit each; none where that cannot be told.
-fn ignored() -> u64 {
+pub(crate) fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)

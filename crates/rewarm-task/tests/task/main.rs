@@ -1,0 +1,6 @@
+//! Tasks, from their definitions to the commands they take.
+
+mod graphs;
+mod schedule;
+mod support;
+mod table;

@@ -1,0 +1,127 @@
+//! The tasks of a workspace: where they are written, and running them.
+//!
+//! `rewarm-task` says which commands a task takes; here they become processes. A task of one
+//! command replaces this process by it, or is executed in it if it takes pixi's shell; only a
+//! graph of several keeps a parent.
+
+mod output;
+mod run;
+mod shell;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use rewarm_activation::Variables;
+use rewarm_task::{Command, DEFAULT_ENVIRONMENT, Facts, Graph, Node, Task, Tasks};
+
+use crate::context::Context;
+use crate::environment::Workspace;
+use crate::error::{Failure, Outcome};
+use crate::hot::{self, RunError};
+use crate::tasks::run::{Activate, Runner};
+use crate::tasks::shell::Audience;
+
+pub(crate) use output::OutputMode;
+pub(crate) use run::Manner;
+pub(crate) use shell::entry as shell_entry;
+
+/// The tasks of a workspace, by environment.
+pub(crate) fn of_workspace(workspace: &Workspace) -> Tasks {
+    let own = workspace.config.tasks.iter();
+    let own: BTreeMap<String, Task> =
+        own.map(|(name, task)| (name.clone(), task.clone().into())).collect();
+    Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)]))
+}
+
+/// Warns of keys that nobody knows.
+pub(crate) fn warn_of_unknown_keys(context: &Context<'_>, tasks: &Tasks) {
+    let all = tasks.environments().flat_map(|(_, tasks)| tasks);
+    for (name, task) in all {
+        let Ok(definition) = &task.definition else { continue };
+        for key in &definition.unknown {
+            context.ui.warn(&format!("task `{name}`: unknown key `{key}`"));
+        }
+    }
+}
+
+/// What templates may know.
+pub(crate) fn facts(context: &Context<'_>, workspace: &Workspace) -> Facts {
+    let manifest = workspace.config_files.iter().find(|path| path.exists());
+    Facts {
+        platform: platform(),
+        manifest: manifest.cloned().unwrap_or_else(|| workspace.root.clone()),
+        init_cwd: context.settings.caller.cwd.clone(),
+    }
+}
+
+/// The platform of this program, as conda writes it.
+fn platform() -> String {
+    let system = match std::env::consts::OS {
+        "macos" => "osx",
+        "windows" => "win",
+        other => other,
+    };
+    let machine = match (std::env::consts::ARCH, system) {
+        ("x86_64", _) => "64",
+        ("aarch64", "osx" | "win") => "arm64",
+        (other, _) => other,
+    };
+    format!("{system}-{machine}")
+}
+
+/// Runs the commands of a graph. Returns only if this process was not replaced.
+pub(crate) fn run(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    graph: &Graph,
+    manner: Manner,
+    activate: &mut Activate<'_>,
+) -> Outcome {
+    let init_cwd = &context.settings.caller.cwd;
+    if let [only] = graph.nodes() {
+        let activated = activate(&only.environment, only.clean_env)?;
+        return run_here(context, only, &workspace.root, activated);
+    }
+    Runner { ui: context.ui, graph, root: &workspace.root, init_cwd, manner }.run(activate)
+}
+
+/// Runs a single command in place of this process, or in it.
+fn run_here(context: &Context<'_>, node: &Node, root: &Path, activated: Variables) -> Outcome {
+    let init_cwd = &context.settings.caller.cwd;
+    let Some(step) = node.step(root, &[]) else { return Ok(0) };
+    let environment = step.environment(activated, init_cwd);
+    match &node.command {
+        Command::Script(_) => {
+            let script = step.argv.into_iter().next_back().unwrap_or_default();
+            run_script(&script, environment, &step.cwd)
+        }
+        _ => {
+            let error = hot::replace_process(&step.argv, environment, Some(&step.cwd));
+            Err(Failure::usage(error))
+        }
+    }
+}
+
+/// Executes a line for pixi's shell in this process.
+pub(crate) fn run_script(script: &OsString, environment: Variables, cwd: &Path) -> Outcome {
+    if !cwd.is_dir() {
+        let source = std::io::ErrorKind::NotADirectory.into();
+        let error = RunError::WorkingDirectory { path: cwd.to_owned(), source };
+        return Err(Failure::usage(error));
+    }
+    let environment = environment.into_iter().collect();
+    shell::execute(&script.to_string_lossy(), environment, cwd.to_owned(), Audience::Process)
+}
+
+/// The graph as it would be run, one line for each command.
+pub(crate) fn plan_text(graph: &Graph) -> String {
+    let commands = graph.nodes().iter().filter(|node| node.command != Command::None);
+    commands.map(|node| format!("{}: {}\n", run::label(node, graph), node.command_line())).collect()
+}
+
+/// How a command is called where all of a graph is shown.
+pub(crate) fn label(node: &Node, graph: &Graph) -> String {
+    run::label(node, graph)
+}

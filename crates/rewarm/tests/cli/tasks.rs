@@ -1,0 +1,183 @@
+//! Tasks: graphs of them, what they print, how they end.
+
+use std::os::unix::process::ExitStatusExt;
+
+use rewarm_testkit::sandbox::Sandbox;
+
+use crate::support::{sandbox, tool};
+
+/// A project with these tasks, and an environment in which nothing is installed.
+fn project(tasks: &str) -> Sandbox {
+    let sandbox = sandbox();
+    sandbox.write("rewarm.toml", format!("[tasks]\n{tasks}"));
+    sandbox.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
+    sandbox.write(".venv/bin/python", "");
+    sandbox
+}
+
+#[test]
+fn independent_tasks_run_at_once() {
+    // Each waits for the other; one at a time they would wait for ever.
+    let sandbox = project(
+        r#"
+        one = "echo from one > a; cat b"
+        two = "cat a; echo from two > b"
+        both = ["true"]
+        all = { cmd = "echo all", depends-on = ["one", "two"] }
+        "#,
+    );
+    tool(&sandbox, "mkfifo", &["a", "b"]).expect_code(0);
+    let output = sandbox.run(["run", "-j", "2", "all"]).expect_code(0);
+    let mut lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines.pop(), Some("all"), "{output}");
+    lines.sort_unstable();
+    assert_eq!(lines, ["[one] from two", "[two] from one"], "{output}");
+}
+
+#[test]
+fn one_job_runs_in_the_declared_order_as_it_comes() {
+    let sandbox = project(
+        r#"
+        one = "echo one; echo err >&2"
+        two = "printf two"
+        all = { cmd = ["echo", " all"], depends-on = ["one", "two"] }
+        "#,
+    );
+    let output = sandbox.run(["run", "-j1", "all", "x"]).expect_code(0);
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("one\ntwo all x\n", "err\n"));
+    let output = sandbox.run(["run", "--skip-deps", "all"]).expect_code(0);
+    assert_eq!(output.stdout, " all\n");
+    let plan = sandbox.run(["run", "--dry-run", "all"]).expect_code(0).stdout;
+    assert!(plan.ends_with("two: printf two\nall: echo ' all'\n"), "{plan}");
+}
+
+#[test]
+fn grouped_output_is_not_mixed() {
+    let sandbox = project(
+        r#"
+        one = "echo 1a; cat fifo; printf 1b"
+        two = "echo 2a; echo x > fifo; echo 2b"
+        all = { cmd = "echo all", depends-on = ["one", "two"] }
+        "#,
+    );
+    tool(&sandbox, "mkfifo", &["fifo"]).expect_code(0);
+    let output = sandbox.run(["run", "-j2", "--output", "group", "all"]).expect_code(0);
+    let is_whole = ["1a\nx\n1b2a\n2b\nall\n", "2a\n2b\n1a\nx\n1ball\n"].contains(&&*output.stdout);
+    assert!(is_whole, "{output}");
+}
+
+#[test]
+fn a_failure_stops_what_depends_on_it() {
+    let sandbox = project(
+        r#"
+        bad = "exit 3"
+        after = { cmd = "echo after", depends-on = ["bad"] }
+        other = "echo other"
+        all = { cmd = "echo all", depends-on = ["after", "other"] }
+        last = { cmd = "exit 4", depends-on = ["other"] }
+        "#,
+    );
+    let output = sandbox.run(["run", "-j1", "all"]).expect_code(3);
+    assert_eq!(output.stdout, "");
+    let note = "task `bad` failed with exit code 3\n3 tasks were not run\n";
+    assert_eq!(output.stderr, note);
+    let output = sandbox.run(["run", "-j1", "--keep-going", "all"]).expect_code(3);
+    assert_eq!(output.stdout, "other\n", "{output}");
+    sandbox.run(["run", "last"]).expect_code(4);
+}
+
+#[test]
+fn a_signal_reaches_every_task_and_ends_the_run() {
+    let sandbox = project(
+        r#"
+        one = "trap 'echo one >> ended; exit 0' TERM; echo x > fifo; while :; do sleep 0.01; done"
+        two = "trap 'echo two >> ended; exit 0' TERM; cat fifo; kill -TERM $PPID; while :; do sleep 0.01; done"
+        all = { cmd = "echo never", depends-on = ["one", "two"] }
+        "#,
+    );
+    tool(&sandbox, "mkfifo", &["fifo"]).expect_code(0);
+    let output = sandbox.command(["run", "-j2", "all"]).output().expect("it runs");
+    assert_eq!(output.status.signal(), Some(15), "{output:?}");
+    let ended = std::fs::read_to_string(sandbox.project().join("ended")).expect("they say so");
+    let mut ended: Vec<&str> = ended.lines().collect();
+    ended.sort_unstable();
+    assert_eq!(ended, ["one", "two"]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("never"));
+}
+
+#[test]
+fn a_second_signal_kills_who_does_not_listen() {
+    let sandbox = project(
+        r#"
+        deaf = "trap '' TERM INT; kill -TERM $PPID; kill -INT $PPID; while :; do sleep 0.01; done"
+        other = "true"
+        all = { cmd = "echo never", depends-on = ["deaf", "other"] }
+        "#,
+    );
+    let output = sandbox.command(["run", "-j2", "all"]).output().expect("it runs");
+    assert!(matches!(output.status.signal(), Some(2 | 15)), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("never"));
+}
+
+#[test]
+fn a_line_with_blanks_is_run_by_the_shell() {
+    let sandbox = project("");
+    let run = |line: &str| sandbox.run(["run", line]);
+    assert_eq!(run("echo a b && echo $A | cat; exit 5").expect_code(5).stdout, "a b\n\n");
+    assert_eq!(run("A=1 && B=2 sh -c 'echo $B' && echo \"$A\"").expect_code(0).stdout, "2\n1\n");
+    run("sh -c 'kill -TERM $$' || exit 9").expect_code(9);
+    let output = run("echo 'open").expect_code(125);
+    assert!(output.stderr.contains("cannot parse"), "{output}");
+    run("no-such-program x").expect_code(127);
+}
+
+#[test]
+fn a_signal_ends_a_script_and_what_it_runs() {
+    let sandbox = project("");
+    let line = "sh -c 'trap \"echo got; exit 1\" TERM; kill -TERM $PPID; while :; do sleep 0.01; done'; echo never";
+    let output = sandbox.command(["run", line]).output().expect("it runs");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(stdout, "got\n", "{output:?}");
+    assert_eq!(output.status.signal(), Some(15), "{output:?}");
+}
+
+#[test]
+fn tasks_are_listed_and_shown_as_a_graph() {
+    let sandbox = project(
+        r#"
+        build = { cmd = "make", description = "Builds all" }
+        test = { cmd = "pytest", depends-on = ["build"] }
+        all = ["true"]
+        both = { depends-on = ["build", "test"] }
+        _own = "x"
+        odd = { cmd = "x", speed = 1 }
+        "#,
+    );
+    let output = sandbox.run(["run"]).expect_code(0);
+    let list =
+        "all    true\nboth   depends on build, test\nbuild  Builds all\nodd    x\ntest   pytest\n";
+    assert_eq!(output.stdout, list);
+    assert_eq!(output.stderr, "warning: task `odd`: unknown key `speed`\n");
+    assert_eq!(sandbox.run(["task", "list"]).expect_code(0).stdout, list);
+    let json = sandbox.run(["task", "list", "--json"]).expect_code(0);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(json["default"]["_own"]["command"], "x");
+    let graph = sandbox.run(["task", "graph", "both"]).expect_code(0);
+    let tree = "both\n├─ build: make\n└─ test: pytest\n   └─ build: make\n";
+    assert_eq!(graph.stdout, tree);
+    let dot = sandbox.run(["task", "graph", "--dot", "test"]).expect_code(0).stdout;
+    assert!(dot.contains("1 -> 0;"), "{dot}");
+    let none = sandbox.run(["task", "graph", "none"]).expect_code(2);
+    assert!(none.stderr.contains("there is no task `none`"), "{none}");
+}
+
+#[test]
+fn a_bad_task_stops_only_itself() {
+    let sandbox = project("bad = { depends-on = ['none'] }\ngood = 'echo good'");
+    let output = sandbox.run(["run", "bad"]).expect_code(125);
+    assert!(
+        output.stderr.contains("task `bad` depends on `none`, which does not exist"),
+        "{output}"
+    );
+    assert_eq!(sandbox.run(["run", "good"]).expect_code(0).stdout, "good\n");
+}
