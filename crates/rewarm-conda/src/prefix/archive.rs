@@ -97,10 +97,13 @@ pub(super) fn unpack(store: &Store, digest: &Digest, file: &str) -> Result<Tree,
         Err(source) => return Err(UnpackError::Tree { package, source }),
     };
     let Some(path) = store.blob_path(digest) else { return Err(UnpackError::Missing { package }) };
-    let (sound, unpacked) = rayon::join(
-        || store.verify_blob(digest),
-        || Unpacking::new(file, writer.path()).run(&path),
-    );
+    // Not a task of the pool: while it waited, this thread could begin another package, and wait for a
+    // process that waits for this one.
+    let (sound, unpacked) = std::thread::scope(|scope| {
+        let sound = scope.spawn(|| store.verify_blob(digest));
+        let unpacked = Unpacking::new(file, writer.path()).run(&path);
+        (sound.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), unpacked)
+    });
     match sound {
         Ok(true) => {}
         Ok(false) => return Err(UnpackError::Damaged { package }),

@@ -1,11 +1,12 @@
 //! Conda packages into prefixes: what a prefix lacks, and bringing it there.
 //!
-//! [`check`] compares the packages that a lock file names with those that a prefix records and gives a
-//! [`Plan`]; the caller gets the plan's downloads into the store, and [`Plan::execute`] does the rest.
-//! When what else belongs into the prefix is there, [`Marker::write`] tells pixi, and [`note`] the next
-//! command, for which [`is_current`] then is enough. Every package is unpacked once into a tree of the store and linked from there. The prefix, its records
-//! and its marker files are those that pixi makes. Scripts that packages bring for the time of their
-//! installation are not run. This module knows no network.
+//! [`check`] compares the packages that a lock file names with those that a prefix records and
+//! gives a [`Plan`]; the caller gets the plan's downloads into the store, and [`Plan::execute`] does
+//! the rest. When what else belongs into the prefix is there, [`Marker::write`] tells pixi, and
+//! [`note`] the next command, for which [`is_current`] then is enough. Every package is unpacked once
+//! into a tree of the store and linked from there. The prefix, its records and its marker files are
+//! those that pixi makes. Scripts that packages bring for the time of their installation are not
+//! run. This module knows no network.
 
 mod archive;
 mod content;

@@ -304,6 +304,28 @@ fn several_installs_at_once_make_one_environment() {
 }
 
 #[test]
+fn workspaces_with_the_same_packages_are_installed_at_once_from_an_empty_cache() {
+    let sandbox = sandbox();
+    let many: Vec<_> = (0..16).map(|number| package(&format!("p{number}"), "1")).collect();
+    let locked = Locked::conda(&many);
+    let origin = locked.serve();
+    let names = ["a", "b", "c"];
+    let mut children: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            locked.write(&sandbox.project().join(name), &origin.url("/"));
+            sandbox.command(["-C", name, "install", "-q"]).spawn().expect("it starts")
+        })
+        .collect();
+    for (name, child) in names.iter().zip(&mut children) {
+        assert!(child.wait().expect("it ends").success());
+        let share = sandbox.project().join(name).join(".pixi/envs/default/share");
+        assert_eq!(fs::read_dir(share).expect("it is there").count(), many.len());
+    }
+    assert_eq!(requests(&origin), many.len());
+}
+
+#[test]
 fn what_was_deleted_or_edited_in_the_environment_comes_back() {
     let sandbox = sandbox();
     Locked::conda(&[package("one", "1"), program()]).on_disk(&sandbox);

@@ -73,7 +73,9 @@ fn write(project: &Project) -> Result<()> {
     write_channel(&channel, &archives).map_err(failed)?;
     let url = format!("file://{}/", channel.display());
     let platform = if cfg!(target_arch = "aarch64") { "linux-aarch64" } else { "linux-64" };
-    let lock = PixiLock { channel: &url, platform, conda: &archives, pypi: &[], wheels: "" };
+    let environments = &["default"];
+    let lock =
+        PixiLock { channel: &url, platform, environments, conda: &archives, pypi: &[], wheels: "" };
     let mut lock = lock.text();
     while lock.len() < LOCK_BYTES {
         lock.push_str("# as long as that of a large workspace\n");
@@ -105,7 +107,7 @@ fn package(number: usize) -> CondaPackage {
     let name = format!("package-{number:03}");
     let mut package = CondaPackage::new(&name, "1.0");
     for file in 0..5 {
-        package = package.file(&format!("share/{name}/{file}.txt"), format!("{name} {file}\n"));
+        package = package.file(&format!("lib/{name}/{file}.txt"), format!("{name} {file}\n"));
     }
     if number >= SCRIPTS {
         return package;
@@ -113,7 +115,7 @@ fn package(number: usize) -> CondaPackage {
     let script = match number {
         0 => "export LIBRARY_DIR=\"$(dirname \"$CONDA_PREFIX/lib/x\")\"\n".to_owned(),
         _ => format!(
-            "export PACKAGE_{number}=\"$CONDA_PREFIX/share/{name}\"\n\
+            "export PACKAGE_{number}=\"$CONDA_PREFIX/lib/{name}\"\n\
              if [ -n \"${{OLD_{number}:-}}\" ]; then export BACKUP_{number}=\"$OLD_{number}\"; fi\n"
         ),
     };
