@@ -156,7 +156,7 @@ impl Snapshot {
     }
 }
 
-fn globs(texts: &[String]) -> Result<Option<GlobSet>, CheckError> {
+pub(crate) fn globs(texts: &[String]) -> Result<Option<GlobSet>, CheckError> {
     let mut set = GlobSetBuilder::new();
     for text in texts {
         let error = |source| CheckError::Glob { glob: text.clone(), source };

@@ -45,7 +45,7 @@ const ANSWERS: usize = 4;
 /// The facets of the last run of a request in this checkout, to say what differs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trace {
-    facets: Vec<Facet>,
+    pub(crate) facets: Vec<Facet>,
 }
 
 impl Kind for Trace {
@@ -53,8 +53,21 @@ impl Kind for Trace {
     const VERSION: u16 = 1;
 }
 
+impl Trace {
+    /// The names of the facets that differ.
+    pub(crate) fn differences(&self, after: &[Facet]) -> Vec<String> {
+        let map = |facets: &[Facet]| -> std::collections::BTreeMap<_, _> {
+            facets.iter().cloned().collect()
+        };
+        let (old, new) = (map(&self.facets), map(after));
+        let changed = after.iter().filter(|(name, digest)| old.get(name) != Some(digest));
+        let gone = self.facets.iter().filter(|(name, _)| !new.contains_key(name));
+        changed.chain(gone).map(|(name, _)| name.clone()).collect()
+    }
+}
+
 /// How many differences a report names.
-const DIFFERENCES: usize = 10;
+pub(crate) const DIFFERENCES: usize = 10;
 
 /// Answers a request as a cold run of mypy would, from the store where that is certain.
 ///
@@ -232,14 +245,7 @@ impl Check<'_> {
     /// The inputs that differ from the last run with these arguments.
     fn compare(&self, snapshot: &Snapshot) -> Vec<String> {
         let Some(trace) = self.store.read::<Trace>(&self.trace_key()) else { return Vec::new() };
-        let (before, after) = (trace.facets, snapshot.all_facets());
-        let map = |facets: &[Facet]| -> std::collections::BTreeMap<_, _> {
-            facets.iter().cloned().collect()
-        };
-        let (old, new) = (map(&before), map(&after));
-        let changed = after.iter().filter(|(name, digest)| old.get(name) != Some(digest));
-        let gone = before.iter().filter(|(name, _)| !new.contains_key(name));
-        changed.chain(gone).map(|(name, _)| name.clone()).collect()
+        trace.differences(&snapshot.all_facets())
     }
 
     fn leave_trace(&self, snapshot: &Snapshot) -> Result<(), RecordError> {

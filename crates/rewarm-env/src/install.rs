@@ -21,7 +21,7 @@ use uv_normalize::PackageName;
 use uv_pypi_types::DirectUrl;
 
 use crate::lock::{Location, RemoteFile, Source, Wanted};
-use crate::plan::{INSTALLER, location_url};
+use crate::plan::location_url;
 use crate::present::Installed;
 use crate::uninstall::{remove_traces, uninstall};
 use crate::venv::{LOCK_NAME, VenvError};
@@ -270,6 +270,8 @@ pub(crate) struct Installation<'a> {
     pub(crate) root: &'a Path,
     pub(crate) layout: Layout,
     pub(crate) link_mode: LinkMode,
+    /// What to leave in `INSTALLER`.
+    pub(crate) installer: &'a str,
     pub(crate) on_event: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -332,7 +334,7 @@ impl Installation<'_> {
             direct_url.as_ref(),
             None,
             None,
-            Some(INSTALLER),
+            Some(self.installer),
             true,
             mode,
             state,

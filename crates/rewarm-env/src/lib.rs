@@ -57,7 +57,9 @@ mod venv;
 mod wheel;
 
 pub use build::BuildError;
-pub use environment::{CheckError, Environment, Options, Plan, Preparation, Report, Status, check};
+pub use environment::{
+    CheckError, Environment, Options, Plan, Preparation, Report, Status, check, plan_into,
+};
 pub use formats::{describe, formats};
 pub use install::{Event, InstallError, LinkMode};
 pub use interpreter::{Interpreter, InterpreterError, Search};

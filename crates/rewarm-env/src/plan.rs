@@ -71,6 +71,8 @@ pub struct Known {
     pub moved: bool,
     /// Whether everything is to be installed again.
     pub reinstall_all: bool,
+    /// Another installer whose distributions count as rewarm's.
+    pub installer: Option<String>,
 }
 
 impl InstallPlan {
@@ -98,7 +100,9 @@ impl InstallPlan {
             }
         }
         for installed in by_name.into_values().flatten() {
-            let ours = installed.installer.as_deref() == Some(INSTALLER)
+            let installer = installed.installer.as_deref();
+            let ours = installer == Some(INSTALLER)
+                || (installer.is_some() && installer == known.installer.as_deref())
                 || known.packages.contains_key(installed.name.as_str());
             if ours || exact {
                 plan.remove.push(installed.clone());

@@ -16,6 +16,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::lock::Wanted;
+
 /// The content while packages are being changed, or after that was cut short.
 const UNDER_WAY: &[u8; 16] = b"pixi:installing!";
 
@@ -58,7 +60,7 @@ impl Marker {
     }
 
     /// Removes the marker of a prefix that is about to be changed.
-    pub(super) fn remove(prefix: &Path) -> io::Result<()> {
+    pub fn remove(prefix: &Path) -> io::Result<()> {
         super::link::remove_file(&path(prefix))
     }
 
@@ -75,6 +77,24 @@ impl Marker {
 
 fn path(prefix: &Path) -> PathBuf {
     prefix.join("conda-meta/pixi")
+}
+
+/// What pixi compares: xxh3 over the locations of the locked packages in their order, as the lock file
+/// writes them, and the digests of the conda packages.
+pub fn locked_hash(wanted: &Wanted) -> String {
+    let mut hasher = Xxh3::new();
+    for package in &wanted.conda {
+        package.location.hash(&mut hasher);
+        match (&package.record.package_record.sha256, &package.record.package_record.md5) {
+            (Some(sha256), _) => sha256.hash(&mut hasher),
+            (None, Some(md5)) => md5.hash(&mut hasher),
+            (None, None) => {}
+        }
+    }
+    for package in &wanted.pypi {
+        package.locked_location.hash(&mut hasher);
+    }
+    format!("{:x}", hasher.finish())
 }
 
 /// Where the fingerprint of a prefix is.

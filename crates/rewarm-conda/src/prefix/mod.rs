@@ -5,7 +5,7 @@
 //! When what else belongs into the prefix is there, [`Marker::write`] tells pixi, and [`note`] the next
 //! command, for which [`is_current`] then is enough. Every package is unpacked once into a tree of the store and linked from there. The prefix, its records
 //! and its marker files are those that pixi makes. Scripts that packages bring for the time of their
-//! installation are not run. This module knows no network and no lock file format.
+//! installation are not run. This module knows no network.
 
 mod archive;
 mod content;
@@ -29,7 +29,7 @@ use url::Url;
 
 pub use archive::UnpackError;
 pub use link::LinkMode;
-pub use marker::{Marker, PIXI_VERSION, Progress};
+pub use marker::{Marker, PIXI_VERSION, Progress, locked_hash};
 pub use plan::{Depth, InstallPlan, Reason};
 pub use stamp::{Outdated, STAMP_FILE, is_current, note};
 
@@ -286,6 +286,11 @@ impl Plan {
     /// notes for pixi what was found.
     pub fn is_empty(&self) -> bool {
         self.install.is_empty() && self.found != Progress::Unfinished
+    }
+
+    /// Whether the Python of the prefix goes, or gives way to one that keeps packages elsewhere.
+    pub fn moves_python(&self) -> bool {
+        self.install.moves_python
     }
 
     fn everything(&self) -> Option<Everything> {

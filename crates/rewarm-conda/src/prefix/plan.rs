@@ -28,6 +28,8 @@ pub struct InstallPlan {
     pub keep: Vec<PrefixRecord>,
     /// Records that cannot be understood, to be removed.
     pub damaged: Vec<PathBuf>,
+    /// Whether the Python that is there goes, or gives way to one that keeps packages elsewhere.
+    pub(super) moves_python: bool,
 }
 
 /// Why a package is installed again.
@@ -86,14 +88,15 @@ impl InstallPlan {
         platform: Subdir,
         (depth, everything): (Depth, Option<Everything>),
     ) -> Self {
-        let moved = python(wanted.iter().map(|record| &record.package_record), platform)
-            .zip(python(present.packages.iter().map(package), platform))
-            .is_some_and(|(new, old)| layout(&new) != layout(&old));
+        let new = python(wanted.iter().map(|record| &record.package_record), platform);
+        let old = python(present.packages.iter().map(package), platform);
+        let moved = old.is_some_and(|old| new.is_none_or(|new| layout(&new) != layout(&old)));
         let mut by_name: BTreeMap<String, Vec<PrefixRecord>> = BTreeMap::new();
         for record in present.packages {
             by_name.entry(record.name().as_normalized().to_owned()).or_default().push(record);
         }
-        let mut plan = Self { damaged: present.damaged, ..Self::default() };
+        let damaged = present.damaged;
+        let mut plan = Self { damaged, moves_python: moved, ..Self::default() };
         let mut candidates = Vec::new();
         for package in wanted {
             let name = package.package_record.name.as_normalized();
@@ -149,6 +152,22 @@ impl InstallPlan {
         let replaced: BTreeSet<_> =
             self.to_install().map(|wanted| wanted.package_record.name.as_normalized()).collect();
         self.remove.iter().filter(move |old| !replaced.contains(old.name().as_normalized()))
+    }
+}
+
+/// One line per package: `+` for one that comes, `~` for one that comes again, `-` for one that goes.
+impl fmt::Display for InstallPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |record: &PackageRecord| {
+            format!("{} {} {}", record.name.as_normalized(), record.version, record.build)
+        };
+        for wanted in &self.add {
+            writeln!(f, "+ {}", named(&wanted.package_record))?;
+        }
+        for (wanted, reason) in &self.reinstall {
+            writeln!(f, "~ {} ({reason})", named(&wanted.package_record))?;
+        }
+        self.to_remove().try_for_each(|record| writeln!(f, "- {}", named(package(record))))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::install::{
     EnvironmentLock, Event, InstallError, Installation, Prepared, import, prepare_wheel,
 };
 use crate::lock::{Location, RemoteFile, Source, Wanted};
-use crate::plan::{InstallPlan, source_identity};
+use crate::plan::{INSTALLER, InstallPlan, source_identity};
 use crate::present::{Installed, scan};
 use crate::state::{PackageState, State};
 use crate::venv;
@@ -50,6 +50,7 @@ impl Plan {
             root,
             layout: venv::layout(root, &self.context.interpreter),
             link_mode: self.context.options.link_mode,
+            installer: self.context.options.installer.as_deref().unwrap_or(INSTALLER),
             on_event,
         };
         if let Some(state) = &before {

@@ -6,6 +6,7 @@
 //! network.
 
 mod execute;
+mod prefix;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use crate::present::{Installed, scan};
 use crate::project::Project;
 use crate::state::{Asked, Outdated, State};
 use crate::venv::{self, Condition, VenvError};
+
+pub use prefix::plan_into;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +53,9 @@ pub struct Options {
     pub as_before: bool,
     /// How files get into the environment.
     pub link_mode: LinkMode,
+    /// The name to leave in `INSTALLER` instead of rewarm's, for a tool that is to take what is
+    /// installed for its own; what it installed then counts as rewarm's.
+    pub installer: Option<String>,
 }
 
 /// An environment that matches its lock file.
@@ -91,6 +97,14 @@ pub enum CheckError {
     /// An index has no file that fits.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// A wheel is for another interpreter or platform.
+    #[error("wheel `{wheel}` does not run with Python {python}")]
+    Unfit {
+        /// The wheel's file name.
+        wheel: String,
+        /// The interpreter.
+        python: String,
+    },
     /// The environment cannot be read.
     #[error("cannot read the environment at `{}`", path.display())]
     Io {
@@ -404,6 +418,7 @@ impl Context {
             pending: state.map(|state| state.pending.keys().cloned().collect()).unwrap_or_default(),
             moved: matches!(self.mend, Mend::Relocate(_)),
             reinstall_all: self.options.reinstall,
+            installer: self.options.installer.clone(),
         }
     }
 

@@ -6,6 +6,7 @@ mod faults;
 mod install;
 mod interpreters;
 mod locks;
+mod prefix;
 mod real;
 mod support;
 mod torture;

@@ -5,40 +5,29 @@ use std::fmt::Write as _;
 use super::CondaArchive;
 use crate::packages::Artifact;
 
-/// A `pixi.lock` for one environment and one platform.
+/// A `pixi.lock` for one platform, in which all environments have the same packages.
 #[derive(Debug, Clone)]
 pub struct PixiLock<'a> {
     /// The URL of the channel, which ends with `/`.
     pub channel: &'a str,
     /// The platform, for example `linux-64`.
     pub platform: &'a str,
-    /// The conda packages of the environment.
+    /// The names of the environments.
+    pub environments: &'a [&'a str],
+    /// The conda packages of each environment.
     pub conda: &'a [CondaArchive],
-    /// The wheels of the environment.
+    /// The wheels of each environment.
     pub pypi: &'a [Artifact],
     /// The URL that the wheels lie below, which ends with `/`.
     pub wheels: &'a str,
 }
 
 impl PixiLock<'_> {
-    /// The text, with these packages in the environment `default`.
+    /// The text.
     pub fn text(&self) -> String {
-        let Self { channel, platform, .. } = self;
-        let mut text =
-            format!("version: 6\nenvironments:\n  default:\n    channels:\n    - url: {channel}\n");
-        if !self.pypi.is_empty() {
-            text.push_str("    indexes:\n    - https://pypi.org/simple\n");
-        }
-        let _ = writeln!(text, "    packages:\n      {platform}:");
-        for archive in self.conda {
-            let _ = writeln!(text, "      - conda: {channel}{}", archive.path());
-        }
-        for wheel in self.pypi {
-            let _ = writeln!(text, "      - pypi: {}{}", self.wheels, wheel.filename);
-        }
-        if self.conda.is_empty() && self.pypi.is_empty() {
-            text.truncate(text.trim_end().len());
-            text.push_str(" []\n");
+        let mut text = "version: 6\nenvironments:\n".to_owned();
+        for environment in self.environments {
+            self.environment(&mut text, environment);
         }
         text.push_str(if self.conda.is_empty() && self.pypi.is_empty() {
             "packages: []\n"
@@ -46,7 +35,7 @@ impl PixiLock<'_> {
             "packages:\n"
         });
         for archive in self.conda {
-            conda_package(&mut text, channel, archive);
+            conda_package(&mut text, self.channel, archive);
         }
         for wheel in self.pypi {
             let Artifact { name, version, filename, .. } = wheel;
@@ -58,6 +47,23 @@ impl PixiLock<'_> {
             );
         }
         text
+    }
+
+    fn environment(&self, text: &mut String, environment: &str) {
+        let Self { channel, platform, .. } = self;
+        let _ = writeln!(text, "  {environment}:\n    channels:\n    - url: {channel}");
+        if !self.pypi.is_empty() {
+            text.push_str("    indexes:\n    - https://pypi.org/simple\n");
+        }
+        let is_empty = self.conda.is_empty() && self.pypi.is_empty();
+        let empty = if is_empty { " []" } else { "" };
+        let _ = writeln!(text, "    packages:\n      {platform}:{empty}");
+        for archive in self.conda {
+            let _ = writeln!(text, "      - conda: {channel}{}", archive.path());
+        }
+        for wheel in self.pypi {
+            let _ = writeln!(text, "      - pypi: {}{}", self.wheels, wheel.filename);
+        }
     }
 }
 

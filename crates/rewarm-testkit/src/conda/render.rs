@@ -55,6 +55,8 @@ pub(super) fn render(
 fn conda(stem: &str, info: &[u8], content: &[u8]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    // Else the time of the rendering.
+    let options = options.last_modified_time(zip::DateTime::default());
     let compress = |tar: &[u8]| zstd::encode_all(tar, 1).expect("memory takes every write");
     for (name, bytes) in [
         ("metadata.json".to_owned(), br#"{"conda_pkg_format_version": 2}"#.to_vec()),

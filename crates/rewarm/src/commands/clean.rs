@@ -7,18 +7,30 @@ use crate::args::Clean;
 use crate::context::Context;
 use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
+use crate::pixi;
 
 pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
     let workspace = Workspace::find(context)?;
+    let manifest = pixi::manifest_in(&workspace.root);
+    let environment = args.environment.as_deref().unwrap_or(pixi::DEFAULT);
+    if manifest.is_none() && args.environment.is_some() {
+        let shown = workspace.root.display();
+        let text =
+            format!("`{shown}` is no pixi workspace: it has one environment, without a name");
+        return Err(Failure::usage(text).hint("leave out `--environment`"));
+    }
     for clean_env in [false, true] {
-        let scope = Scope { workspace_root: &workspace.root, environment: "default", clean_env };
+        let scope = Scope { workspace_root: &workspace.root, environment, clean_env };
         activation::forget(context.store()?, &scope)?;
     }
     if args.activation {
         context.ui.note("forgot the activation");
         return Ok(0);
     }
-    remove_environment(context, &workspace)
+    match manifest {
+        Some(manifest) => pixi::clean(context, &manifest, environment),
+        None => remove_environment(context, &workspace),
+    }
 }
 
 /// Only a `.venv` of this project goes, and one that rewarm had no hand in only when it is named.

@@ -7,15 +7,26 @@ use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
 use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
+use crate::pixi;
 use crate::venv::{self, Installed};
 
 pub(crate) fn run(context: &Context<'_>, args: &Install) -> Outcome {
     let workspace = Workspace::find(context)?;
+    if let Some(manifest) = pixi::manifest_in(&workspace.root) {
+        return pixi::install(context, args, &manifest);
+    }
+    if args.environment.is_some() || args.all {
+        let shown = workspace.root.display();
+        let text =
+            format!("`{shown}` is no pixi workspace: it has one environment, without a name");
+        return Err(Failure::usage(text).hint("leave out `--environment` and `--all`"));
+    }
     let mut options = venv::options(context, &workspace, args)?;
     if args.dry_run {
         return dry_run(context, &workspace, &options);
     }
     options.reinstall = args.reinstall;
+    options.revalidate = args.revalidate;
     let installed = venv::ensure(context, &workspace, &options)?;
     match installed.summary() {
         Some(summary) => context.ui.note(&summary),
