@@ -1,14 +1,16 @@
 //! An activation as text for a shell to evaluate, or as JSON for another program.
 //!
 //! The text is a list of assignments with finished values for one caller, so that evaluating it
-//! sources nothing and starts nothing. It also defines `rewarm_deactivate`, which gives each
-//! variable back the value (or absence) it had, through all activations of that shell. Variables
-//! that a shell keeps for itself, or whose name it cannot hold, are left alone.
+//! sources nothing and starts nothing. It also defines `rewarm_deactivate`, which sources what a
+//! conda prefix has in `deactivate.d`, as conda does, and then gives each variable back the value
+//! (or absence) it had, through all activations of that shell. Variables that a shell keeps for
+//! itself, or whose name it cannot hold, are left alone.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -95,6 +97,9 @@ pub fn hook(
 ) -> Result<Vec<u8>, HookError> {
     let mut activate = Vec::new();
     let mut undo = Vec::new();
+    for script in deactivation_scripts(shell, &activation.prefix) {
+        undo.extend(sourced(shell, &script)?);
+    }
     for Change { name, before, after } in settable_changes(activation, caller) {
         activate.extend(assignment(shell, &name, after.as_deref())?);
         undo.extend(assignment(shell, &name, before.as_deref())?);
@@ -106,6 +111,39 @@ pub fn hook(
         Shell::PowerShell => ("$global:_rewarm_undo = @({\n", undo, POWERSHELL_DEACTIVATE),
     };
     Ok([&activate, before_undo.as_bytes(), &undo, after_undo.as_bytes()].concat())
+}
+
+/// What conda sources when a prefix is left, last one first. None if it cannot be listed.
+fn deactivation_scripts(shell: Shell, prefix: &Path) -> Vec<PathBuf> {
+    let extension = match shell {
+        Shell::Bash | Shell::Zsh => "sh",
+        Shell::Fish => "fish",
+        Shell::Xonsh => "xsh",
+        Shell::PowerShell => "ps1",
+    };
+    let entries = std::fs::read_dir(prefix.join("etc/conda/deactivate.d"));
+    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut scripts: Vec<PathBuf> =
+        paths.filter(|path| path.extension() == Some(OsStr::new(extension))).collect();
+    scripts.sort();
+    scripts.reverse();
+    scripts
+}
+
+/// The line that sources a script, if it is still there.
+fn sourced(shell: Shell, script: &Path) -> Result<Vec<u8>, HookError> {
+    let path = script.as_os_str().as_bytes();
+    let (before, quoted, between, after) = match shell {
+        Shell::Bash | Shell::Zsh => ("[ ! -r ", posix_quoted(path), " ] || . ", "\n"),
+        Shell::Fish => ("test -r ", fish_quoted(path), "; and source ", "\n"),
+        Shell::Xonsh => ("source ", python_quoted(path), "", "\n"),
+        Shell::PowerShell => {
+            let quoted = powershell_quoted(unicode("deactivate.d".as_ref(), path, "powershell")?);
+            (". ", quoted.into_bytes(), "", "\n")
+        }
+    };
+    let again: &[u8] = if between.is_empty() { b"" } else { &quoted };
+    Ok([before.as_bytes(), &quoted, between.as_bytes(), again, after.as_bytes()].concat())
 }
 
 // Each text continues the assignment of the newest undo text by those of earlier activations.

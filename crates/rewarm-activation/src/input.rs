@@ -447,8 +447,14 @@ pub fn check(inputs: &[Input], situation: &Situation) -> Result<Still, Differenc
             continue;
         }
         if let Input::Anchor { path, seen } = input {
-            if seen.holds_for(Witness::of(path).ok().flatten()) {
+            let witness = Witness::of(path).ok().flatten();
+            let current = Seen::new(witness, None, situation.now);
+            if seen.holds_for(witness) {
                 unchanged.push(path);
+            } else if !seen.settled && current.settled {
+                // Too young when it was taken; what is missing is looked for after this.
+                let anchor = Input::Anchor { path: path.clone(), seen: current };
+                renewed.get_or_insert_with(|| inputs.to_vec())[index] = anchor;
             }
             continue;
         }

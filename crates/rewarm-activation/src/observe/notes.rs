@@ -154,7 +154,10 @@ impl Notes {
         } else if has(libc::O_PATH) {
             self.look(path);
         } else if path.is_dir() {
+            // A locale is looked for in directories, too.
+            let begins = !is_of_library(&path);
             self.note(path, Use::Listed);
+            return begins;
         } else {
             let begins = by == Kind::Shell && !is_of_library(&path);
             if begins {

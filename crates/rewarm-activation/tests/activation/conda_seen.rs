@@ -197,6 +197,17 @@ fn what_cannot_be_proven_is_said_and_computed_each_time() {
 }
 
 #[test]
+fn a_locale_of_the_caller_stands_in_the_way_of_no_proof() {
+    let workspace = CondaWorkspace::new();
+    workspace.script("a.sh", "export A=1\n");
+    for locale in ["C", "C.UTF-8", "en_US.UTF-8", "nothing"] {
+        let caller = with(&[("LANG", locale), ("SHELL", "/bin/bash"), ("TERM", "xterm")]);
+        let computed = workspace.compute(&caller).expect("the workspace is right");
+        assert_eq!(computed.activation.unproven, [""; 0], "{locale}");
+    }
+}
+
+#[test]
 fn what_is_declared_pure_is_kept() {
     let mut workspace = CondaWorkspace::new();
     workspace.request.config.pure = true;

@@ -3,6 +3,7 @@
 mod concurrent;
 mod conda;
 mod conda_fresh;
+mod conda_hook;
 mod conda_seen;
 mod conda_support;
 mod fresh;

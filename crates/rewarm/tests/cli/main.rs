@@ -10,6 +10,7 @@ mod doctor;
 mod entries;
 mod fetch;
 mod history;
+mod hot;
 mod import;
 mod install;
 mod known;
