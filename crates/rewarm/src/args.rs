@@ -152,9 +152,12 @@ pub(crate) struct Lock {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The environment of a pixi workspace [default: default]
+    /// The environment of a pixi workspace [default: the one that the caller is in, else default]
     #[arg(short, long, value_name = "ENV")]
     pub(crate) environment: Option<String>,
+    /// The conda environment in DIR, without regard to any workspace
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "environment")]
+    pub(crate) prefix: Option<PathBuf>,
     /// Start from an almost empty environment instead of the caller's
     #[arg(long)]
     pub(crate) clean_env: bool,
@@ -221,6 +224,9 @@ pub(crate) struct TaskGraph {
 
 #[derive(Debug, Args)]
 pub(crate) struct Shell {
+    /// The environment of a pixi workspace [default: the one that the caller is in, else default]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) environment: Option<String>,
     /// The shell to start, a name or a path [default: $SHELL]
     #[arg(short, long, value_name = "SHELL", value_hint = ValueHint::CommandName)]
     pub(crate) shell: Option<OsString>,
@@ -235,6 +241,12 @@ pub(crate) enum Names {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShellHook {
+    /// The environment of a pixi workspace [default: the one that the caller is in, else default]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    /// The conda environment in DIR, without regard to any workspace
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "environment")]
+    pub(crate) prefix: Option<PathBuf>,
     /// The shell to write for, or `direnv` [default: that of $SHELL]
     #[arg(short, long, value_name = "SHELL")]
     pub(crate) shell: Option<String>,
@@ -242,6 +254,9 @@ pub(crate) struct ShellHook {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
+    /// The environment of a pixi workspace [default: the one that the caller is in, else default]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) environment: Option<String>,
     /// Files and directories to check [default: those of the tool's configuration, else all]
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<OsString>,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use rewarm_activation::{
     self as activation, Activation, ActivationRequest, Observed, Scope, Variables,
 };
-use rewarm_conda::manifest;
 use rewarm_env::{Options, Project, STATE_FILE, Status};
 use rewarm_task::TaskTable;
 
@@ -15,7 +14,7 @@ use crate::config::{self, File};
 use crate::context::{Context, now};
 use crate::error::Failure;
 use crate::tasks;
-use crate::venv::{self, Installed};
+use crate::venv;
 use crate::{hot, pixi};
 
 /// A project or bare directory, and where its environment is or will be.
@@ -25,8 +24,8 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The project, unless this is a bare directory.
     pub(crate) project: Option<Project>,
-    /// The manifest, if it is a pixi workspace.
-    pixi: Option<PathBuf>,
+    /// The environment that is meant, if it is a pixi workspace.
+    pub(crate) place: Option<pixi::Place>,
     pub(crate) config: File,
     /// Every file the configuration could have come from.
     pub(crate) config_files: Vec<PathBuf>,
@@ -37,13 +36,18 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Looks from the starting directory upwards.
+    /// Looks from the starting directory upwards, for the environment that the caller is in or else
+    /// the default one.
     pub(crate) fn find(context: &Context<'_>) -> Result<Self, Failure> {
-        let start = &context.settings.start;
-        let start = start.canonicalize().map_err(|error| {
-            let text = format!("cannot use `{}`: {error}", start.display());
-            Failure::usage(std::io::Error::new(error.kind(), text))
-        })?;
+        Self::find_with(context, None)
+    }
+
+    /// The same, for a certain environment.
+    pub(crate) fn find_with(
+        context: &Context<'_>,
+        environment: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let start = start(context)?;
         let project = Project::find(&start);
         let root = project.as_ref().map_or(start, |project| project.root.clone());
         // What is looked at before it is read cannot be newer than what was made of it.
@@ -61,9 +65,22 @@ impl Workspace {
         for unknown in &config.unknown {
             context.ui.warn(unknown);
         }
-        let prefix = prefix(context, project.as_ref(), &root);
-        let pixi = manifest::find(&root).filter(|found| found.parent() == Some(&*root));
-        Ok(Self { root, project, pixi, config, config_files, prefix, observed })
+        let place = match pixi::manifest_in(&root) {
+            Some(manifest) => {
+                let in_use = hot::environment_in_use(&context.settings.caller, &root);
+                let environment = environment.or(in_use).unwrap_or(pixi::DEFAULT);
+                Some(pixi::place(context, &manifest, environment)?)
+            }
+            None => {
+                refuse_environment(&root, environment)?;
+                None
+            }
+        };
+        let prefix = match &place {
+            Some(place) => place.prefix.clone(),
+            None => prefix(context, project.as_ref(), &root),
+        };
+        Ok(Self { root, project, place, config, config_files, prefix, observed })
     }
 
     /// A directory with a lock file and nothing else: an environment is to be made there for a tool.
@@ -71,7 +88,7 @@ impl Workspace {
         Self {
             root: root.to_owned(),
             project: Some(Project::at(root)),
-            pixi: None,
+            place: None,
             config: File::default(),
             config_files: Vec::new(),
             prefix: root.join(".venv"),
@@ -81,7 +98,7 @@ impl Workspace {
 
     /// The manifest, if this is a pixi workspace.
     pub(crate) fn pixi_manifest(&self) -> Option<&Path> {
-        self.pixi.as_deref()
+        self.place.as_ref().map(|place| &*place.manifest)
     }
 
     pub(crate) fn has_lock(&self) -> bool {
@@ -107,6 +124,30 @@ impl Workspace {
         }
         Ok(observed)
     }
+}
+
+/// Where the search begins. In a shell of `pixi` or `rewarm` that has left the workspace, there is the
+/// workspace's root, unless a project is here.
+fn start(context: &Context<'_>) -> Result<PathBuf, Failure> {
+    let start = &context.settings.start;
+    let start = start.canonicalize().map_err(|error| {
+        let text = format!("cannot use `{}`: {error}", start.display());
+        Failure::usage(std::io::Error::new(error.kind(), text))
+    })?;
+    let caller = &context.settings.caller;
+    if Project::find(&start).is_some() || !caller.is_on("PIXI_IN_SHELL") {
+        return Ok(start);
+    }
+    let entered = caller.get("PIXI_PROJECT_MANIFEST").map(Path::new).and_then(Path::parent);
+    let entered = entered.and_then(|root| root.canonicalize().ok());
+    Ok(entered.filter(|root| pixi::manifest_in(root).is_some()).unwrap_or(start))
+}
+
+fn refuse_environment(root: &Path, environment: Option<&str>) -> Result<(), Failure> {
+    let Some(name) = environment else { return Ok(()) };
+    let text =
+        format!("`{}` is no pixi workspace, so it has no environment `{name}`", root.display());
+    Err(Failure::usage(text).hint("leave out `--environment`"))
 }
 
 /// The environment: `.venv`, else the one the caller is in, else where `.venv` would be.
@@ -159,7 +200,7 @@ pub(crate) fn caller_variables(context: &Context<'_>) -> Variables {
 /// The activation of the environment, from the store if it still holds.
 ///
 /// A store that cannot be written costs speed only.
-pub(crate) fn activate(
+fn activate(
     context: &Context<'_>,
     workspace: &Workspace,
     options: &Options,
@@ -190,7 +231,7 @@ pub(crate) fn activate(
     let request = ActivationRequest {
         clean_env: wish.clean_env,
         config: workspace.config.activation.clone(),
-        tasks: TaskTable::bytes(&tasks::of_workspace(workspace), "default"),
+        tasks: TaskTable::bytes(&tasks::of_workspace(workspace)?, "default"),
         ..ActivationRequest::new(workspace.root.clone(), workspace.prefix.clone(), observed)
     };
     let activation = activation::activate(request, &caller).map_err(Failure::usage)?;
@@ -223,47 +264,76 @@ pub(crate) fn keep(context: &Context<'_>, activation: &Activation) {
     }
 }
 
+/// Being in an environment.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) workspace: Workspace,
+    pub(crate) activated: Activated,
+    /// What was installed before; `None` if nothing had to be.
+    pub(crate) summary: Option<String>,
+}
+
 /// Finds the workspace, brings its environment up to date, and activates it.
 pub(crate) fn enter(
     context: &Context<'_>,
     wish: Wish<'_>,
     revalidate: bool,
-) -> Result<(Workspace, Installed, Activated), Failure> {
-    let workspace = Workspace::find(context)?;
-    if let Some(manifest) = workspace.pixi_manifest() {
-        let activated = activate_pixi(context, &workspace, manifest, wish)?;
-        return Ok((workspace, Installed::default(), activated));
-    }
-    if let Some(name) = wish.environment {
-        let shown = workspace.root.display();
-        let text = format!("`{shown}` is no pixi workspace, so it has no environment `{name}`");
-        return Err(Failure::usage(text).hint("leave out `--environment`"));
-    }
-    let mut options = venv::options(context, &workspace, &args::Install::default())?;
-    options.as_before = true;
-    options.revalidate = revalidate;
-    let installed = venv::ensure(context, &workspace, &options)?;
-    let activated = activate(context, &workspace, &options, wish)?;
-    Ok((workspace, installed, activated))
+) -> Result<Entered, Failure> {
+    let workspace = Workspace::find_with(context, wish.environment)?;
+    let summary = match &workspace.place {
+        Some(place) => {
+            let asked = pixi::Asked { revalidate, ..pixi::Asked::default() };
+            pixi::ensure(context, &place.manifest, &place.environment, asked)?.summary()
+        }
+        None => {
+            let mut options = venv::options(context, &workspace, &args::Install::default())?;
+            options.as_before = true;
+            options.revalidate = revalidate;
+            venv::ensure(context, &workspace, &options)?.summary()
+        }
+    };
+    let activated = activated(context, &workspace, wish)?;
+    Ok(Entered { workspace, activated, summary })
 }
 
-/// The activation of an environment of a pixi workspace, as it is installed.
-fn activate_pixi(
+/// Finds the workspace and activates its environment as it is.
+pub(crate) fn enter_as_it_is(context: &Context<'_>, wish: Wish<'_>) -> Result<Entered, Failure> {
+    let workspace = Workspace::find_with(context, wish.environment)?;
+    let activated = activated(context, &workspace, wish)?;
+    Ok(Entered { workspace, activated, summary: None })
+}
+
+fn activated(
     context: &Context<'_>,
     workspace: &Workspace,
-    manifest: &Path,
     wish: Wish<'_>,
 ) -> Result<Activated, Failure> {
-    let in_use = hot::environment_in_use(&context.settings.caller, &workspace.root);
-    let environment = wish.environment.or(in_use).unwrap_or(pixi::DEFAULT);
-    let prefix = workspace.root.join(".pixi/envs").join(environment);
-    if !prefix.join("conda-meta").is_dir() {
-        let text =
-            format!("environment `{environment}` is not installed in `{}`", prefix.display());
-        return Err(Failure::usage(text).hint("install it: `pixi install`"));
+    if let Some(place) = &workspace.place {
+        return pixi::activate(context, workspace, place, wish, || {
+            pixi::is_current(context, place)
+        });
     }
-    let target = pixi::Target { manifest, environment, prefix: &prefix };
-    pixi::activate(context, workspace, target, wish, || Ok(true))
+    if workspace.prefix.join("conda-meta").is_dir() && !workspace.has_lock() {
+        return pixi::activate_bare(context, &workspace.prefix, wish);
+    }
+    let mut options = venv::options(context, workspace, &args::Install::default())?;
+    options.as_before = true;
+    activate(context, workspace, &options, wish)
+}
+
+/// Activates a conda prefix, whatever workspace there is.
+pub(crate) fn enter_prefix(
+    context: &Context<'_>,
+    prefix: &Path,
+    wish: Wish<'_>,
+) -> Result<Activated, Failure> {
+    let given = context.settings.caller.cwd.join(prefix);
+    let prefix = given.canonicalize().map_err(|error| unreadable(&given, error))?;
+    if !prefix.join("conda-meta").is_dir() {
+        let text = format!("`{}` is no conda prefix: it has no `conda-meta`", prefix.display());
+        return Err(Failure::usage(text).hint("name the directory that `conda create -p` made"));
+    }
+    pixi::activate_bare(context, &prefix, wish)
 }
 
 /// The environment of a child, as a list.

@@ -25,6 +25,8 @@ pub(super) enum Call {
     OpenHow(At, usize),
     /// Asks for a file's presence, kind, or other properties.
     Look(At),
+    /// Asks where a link leads.
+    Link(At),
     /// Makes, removes or changes what is there.
     Change(At),
     /// The same, with two names.
@@ -69,7 +71,7 @@ const COMMON: &[(c_long, Call)] = &[
     (libc::SYS_statx, Call::Look(from(0, 1))),
     (libc::SYS_faccessat, Call::Look(from(0, 1))),
     (libc::SYS_faccessat2, Call::Look(from(0, 1))),
-    (libc::SYS_readlinkat, Call::Look(from(0, 1))),
+    (libc::SYS_readlinkat, Call::Link(from(0, 1))),
     (libc::SYS_statfs, Call::Harmless("statfs")),
     (libc::SYS_getxattr, Call::Look(at(0))),
     (libc::SYS_lgetxattr, Call::Look(at(0))),
@@ -156,7 +158,7 @@ const OLD: &[(c_long, Call)] = &[
     (libc::SYS_stat, Call::Look(at(0))),
     (libc::SYS_lstat, Call::Look(at(0))),
     (libc::SYS_access, Call::Look(at(0))),
-    (libc::SYS_readlink, Call::Look(at(0))),
+    (libc::SYS_readlink, Call::Link(at(0))),
     (libc::SYS_mkdir, Call::Directory(at(0))),
     (libc::SYS_rmdir, Call::Directory(at(0))),
     (libc::SYS_unlink, Call::Directory(at(0))),

@@ -118,8 +118,8 @@ pub struct SeenFile {
 /// What was done with a file, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Use {
-    /// Asked for its properties: whether it is there, of what kind, with which permissions, of
-    /// which size, where a link leads. Times do not count.
+    /// Asked for its properties: whether it is there, of what kind, with which permissions. Times
+    /// do not count; what is asked for its size counts as read.
     Looked,
     /// A directory: its names were listed.
     Listed,

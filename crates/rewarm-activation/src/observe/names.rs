@@ -74,6 +74,13 @@ const VOLATILE: [&str; 9] = [
     "umask",
 ];
 
+/// Marks of the same, and of what properties of files do not tell: their times, whether a name is
+/// a link.
+const MARKS: [&str; 17] = [
+    "$$", "${$", "$!", "%(", "@P", "jobs -", " -nt ", " -ot ", "-N ", "[ -L", "[ -h", "[[ -L",
+    "[[ -h", "test -L", "test -h", "! -L", "! -h",
+];
+
 /// The variables that a text for a POSIX shell or bash may read, for a caller with these
 /// variables.
 ///
@@ -399,7 +406,7 @@ pub(super) fn volatile(text: &[u8], into: &mut BTreeSet<Unprovable>) {
                 found(known);
             }
         }
-        for mark in ["$$", "${$", "$!", "%(", "@P", "jobs -", " -nt ", " -ot ", "-N "] {
+        for mark in MARKS {
             if contains(line, mark.as_bytes()) {
                 found(mark);
             }

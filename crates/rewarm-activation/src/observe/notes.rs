@@ -170,6 +170,18 @@ impl Notes {
         self.note(path, Use::Looked);
     }
 
+    /// Where a link leads is about to be asked. Says whether that is a question that the link's
+    /// properties do not answer.
+    pub(super) fn follows(&mut self, path: PathBuf) -> bool {
+        const SYSTEM: [&str; 5] = ["/", "/usr", "/usr/bin", "/usr/lib", "/etc/alternatives"];
+        let path = clean(&path);
+        let of_system = path.parent().is_some_and(|dir| SYSTEM.iter().any(|known| dir == *known));
+        let is_link = fs::symlink_metadata(&path).is_ok_and(|data| data.is_symlink());
+        let counts = is_link && !of_system && !self.is_own(&path) && !self.is_special(&path);
+        self.look(path);
+        counts
+    }
+
     pub(super) fn execute(&mut self, path: PathBuf) {
         self.note(path, Use::Executed);
     }
@@ -286,6 +298,14 @@ impl Notes {
             }
         }
         let variables = self.names(run);
+        if self.texts.iter().any(|text| text.windows(4).any(|part| part == b" -s ")) {
+            // A size is the content's.
+            for (path, (how, _)) in &mut self.files {
+                if *how == Use::Looked && path.is_file() {
+                    *how = Use::Read;
+                }
+            }
+        }
         let commands = self.commands(run);
         let files = std::mem::take(&mut self.files);
         Observation {

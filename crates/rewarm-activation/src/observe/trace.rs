@@ -432,6 +432,14 @@ impl Follower<'_> {
                     self.notes.make_or_remove(path, makes);
                 }
             }
+            Call::Link(at) => {
+                if let Some(path) = self.path(pid, at, registers)?
+                    && self.notes.follows(path)
+                {
+                    let program = self.process(pid)?.program.clone();
+                    self.notes.unprovable(Unprovable::Call { program, call: "readlink" });
+                }
+            }
             Call::Look(at) => {
                 if let Some(path) = self.path(pid, at, registers)? {
                     self.notes.look(path);

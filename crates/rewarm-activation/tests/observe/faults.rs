@@ -1,5 +1,8 @@
 //! Runs that end badly, never end, or do too much: a clear answer, and nothing left over.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Command;
 use std::time::Duration;
 
 use rewarm_activation::observe::{ObserveError, Unprovable};
@@ -86,4 +89,42 @@ fn random_numbers_are_recognised() {
             matches!(why, Unprovable::Random { .. } | Unprovable::Text { .. })
         });
     }
+}
+
+/// Where the script of [`worker`] tells that it runs.
+const PIPE: &str = "OBSERVED_PIPE";
+
+#[test]
+#[ignore = "a process of the test below"]
+fn worker() {
+    #[expect(clippy::disallowed_methods, reason = "it is told by the test that starts it")]
+    let pipe = std::env::var(PIPE).expect("it is started by the test");
+    let mut place = Place::new();
+    place.set("PIPE", pipe);
+    let _ = place.try_run("exec 9> \"$PIPE\"; echo started >&9; (sleep 1000) & sleep 1000\n");
+}
+
+#[test]
+fn nothing_outlives_an_observer_that_is_killed() {
+    let place = Place::new();
+    let pipe = place.root.join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let own = std::env::current_exe().expect("it runs");
+    let mut worker = Command::new(own)
+        .args(["--exact", "faults::worker", "--ignored"])
+        .env(PIPE, &pipe)
+        .env("TMPDIR", &place.root)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut read = BufReader::new(File::open(&pipe).expect("the script opens it"));
+    let mut line = String::new();
+    read.read_line(&mut line).expect("the script writes");
+    assert_eq!(line, "started\n");
+    worker.kill().expect("it runs");
+    worker.wait().expect("it was killed");
+    // The end comes when nobody has it open for writing any more.
+    let rest = read.read_to_string(&mut line).expect("it can be read");
+    assert_eq!(rest, 0);
 }

@@ -279,3 +279,19 @@ fn the_environment_can_be_handed_over() {
     let dump = std::fs::read(place.root.join("own/environment")).expect("it was written");
     assert!(dump.split(|byte| *byte == 0).any(|entry| entry == b"X=1"));
 }
+
+#[test]
+fn what_properties_do_not_tell_is_read_or_recognised() {
+    let place = Place::new();
+    let file = place.write("data", "x");
+    let seen = place.run("[ -s \"$ROOT/data\" ] && echo full\n");
+    assert_eq!(place.seen(&seen, "data").expect("its size was asked for").how, Use::Read);
+    assert_provable(&seen);
+    std::os::unix::fs::symlink(&file, place.root.join("link")).expect("a link can be made");
+    for text in
+        ["readlink \"$ROOT/link\"\n", "[ -L \"$ROOT/link\" ]\n", "[ \"$ROOT/link\" -nt / ]\n"]
+    {
+        assert!(!place.run(text).unprovable.is_empty(), "{text}");
+    }
+    assert_provable(&place.run("readlink -f \"$ROOT/data\" /bin/cat; cat \"$ROOT/link\"\n"));
+}

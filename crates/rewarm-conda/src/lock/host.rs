@@ -10,7 +10,7 @@ use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrict
 use rattler_virtual_packages::{Override, VirtualPackageOverrides, VirtualPackages};
 
 use super::error::{LockError, list};
-use crate::manifest::Platform;
+use crate::manifest::{Platform, assumed};
 
 /// A machine, as far as packages ask for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,12 @@ pub const OVERRIDES: [(&str, &str); 9] = [
 ];
 
 impl Host {
+    /// A machine of which no more is known than its subdirectory. It will do where all platforms are
+    /// plain, and costs nothing.
+    pub fn assumed(subdir: Subdir) -> Self {
+        Self { subdir, virtual_packages: assumed(subdir) }
+    }
+
     /// This machine. `overrides` are the variables of [`OVERRIDES`] that are set, by name; an empty
     /// value means that the machine has not got it.
     ///

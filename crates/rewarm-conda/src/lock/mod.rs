@@ -69,6 +69,10 @@ impl LockFile {
             let message = "it has the marks of a merge; take one side and run `pixi lock`";
             return Err(malformed(Some(at + 1), message.to_owned(), None));
         }
+        if is_too_deep(text) {
+            let message = "its brackets are nested too deeply; write it anew with `pixi lock`";
+            return Err(malformed(None, message.to_owned(), None));
+        }
         let base = path.parent().unwrap_or(Path::new(""));
         let lock = rattler_lock::LockFile::from_str_with_base_directory(text, Some(base));
         let lock = lock.map_err(|error| {
@@ -174,6 +178,20 @@ impl LockFile {
         }
         Ok(wanted)
     }
+}
+
+/// Whether brackets are nested deeper than any YAML is that can be read. The parser would find that
+/// out too, but in a time that grows with the square of the depth.
+pub(crate) fn is_too_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > 256
+    })
 }
 
 /// What is wanted of an environment of a workspace on a machine, and on which of its platforms.

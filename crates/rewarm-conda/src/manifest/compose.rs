@@ -102,28 +102,31 @@ impl Workspace {
 
     /// The platforms that an environment is for, in the order of the workspace.
     ///
-    /// Where the workspace gives plain subdirectories only and features of the environment have
-    /// system requirements, there is one platform for each subdirectory that asks for all of them,
-    /// and is named after them.
+    /// Where the workspace gives plain subdirectories only, subdirectories that a feature of the
+    /// environment names are added to them; and where features have system requirements, there is
+    /// one platform for each subdirectory that asks for all of them, and is named after them.
     pub fn environment_platforms(&self, environment: &str) -> Vec<Platform> {
         let features = self.features_of(environment);
+        let supported = |it: &&Platform| features.iter().all(|feature| feature.supports(it));
+        let names = || features.iter().filter_map(|it| it.platforms.as_ref()).flatten();
         if self.platforms.iter().all(Platform::is_plain) {
-            let supported = |it: &&Platform| features.iter().all(|feature| feature.supports(it));
+            let mut plain = self.platforms.clone();
+            for subdir in names().filter_map(|it| it.parse::<Subdir>().ok()) {
+                if plain.iter().all(|it| it.subdir != subdir) {
+                    plain.push(subdir.into());
+                }
+            }
             let asked = requirements_of(&features);
-            let plain = self.platforms.iter().filter(supported).map(|it| it.subdir);
-            return plain.map(|subdir| with_requirements(subdir, &asked)).collect();
+            let subdirs = plain.iter().filter(supported).map(|it| it.subdir);
+            return subdirs.map(|subdir| with_requirements(subdir, &asked)).collect();
         }
         // A platform that a feature names counts alone among those of its subdirectory.
-        let names = features.iter().filter_map(|it| it.platforms.as_ref()).flatten();
-        let exact: BTreeSet<&str> = names.map(String::as_str).collect();
+        let exact: BTreeSet<&str> = names().map(String::as_str).collect();
         let named = |it: &&Platform| exact.contains(it.name.as_str());
         let subdirs: Vec<Subdir> =
             self.platforms.iter().filter(named).map(|it| it.subdir).collect();
-        let supported = self.platforms.iter().filter(|platform| {
-            features.iter().all(|feature| feature.supports(platform))
-                && (named(platform) || !subdirs.contains(&platform.subdir))
-        });
-        supported.cloned().collect()
+        let counts = |it: &&Platform| named(it) || !subdirs.contains(&it.subdir);
+        self.platforms.iter().filter(supported).filter(counts).cloned().collect()
     }
 }
 

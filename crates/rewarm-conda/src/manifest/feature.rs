@@ -6,6 +6,7 @@
 //! as pixi has it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rattler_conda_types::GenericVirtualPackage;
 
@@ -45,6 +46,8 @@ pub(crate) const STRATEGIES: [&str; 3] = ["highest", "lowest", "lowest-direct"];
 pub(crate) struct Feature {
     pub(crate) name: String,
     pub(crate) platforms: Option<Vec<String>>,
+    /// Where these are.
+    pub(crate) platforms_at: Option<Range<usize>>,
     pub(crate) channels: Option<Vec<Channel>>,
     pub(crate) channel_priority: Option<&'static str>,
     pub(crate) solve_strategy: Option<&'static str>,
@@ -86,6 +89,7 @@ impl Feature {
         let mut feature = Self { name: name.to_owned(), ..Self::default() };
         if let Some(value) = table.take("platforms") {
             feature.platforms = Some(value.strings()?);
+            feature.platforms_at = Some(value.span());
         }
         if let Some(value) = table.take("channels") {
             feature.channels = Some(channels(&value)?);

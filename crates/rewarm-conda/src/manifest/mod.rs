@@ -7,8 +7,8 @@
 //! An environment has its features in the order in which it lists them, then the default one,
 //! unless it does without. In what they say of activation and tasks, the first wins. Scripts of all
 //! features run in that order, of each feature those of the one target that counts most. Variables
-//! stand in the order in which they are first named. This is what pixi does since its version 0.60;
-//! earlier ones let the last feature win among variables.
+//! stand in the order in which they are first named. This is the rule of pixi 0.77; up to 0.67, of
+//! features that set the same variable the last but the default one won.
 
 mod compose;
 mod config;
@@ -211,9 +211,26 @@ impl Workspace {
         project.complete(&mut workspace)?;
         let environments = table.take("environments");
         environment::take(environments.as_ref(), &mut workspace, document)?;
+        workspace.check_platforms(document)?;
         table.ignore(&["exclude-newer", "pypi-exclude-newer", "tool", "$schema"]);
         table.finish();
         Ok(workspace)
+    }
+
+    /// Refuses names of platforms in features that mean nothing.
+    fn check_platforms(&self, document: &Document<'_>) -> Result<(), ManifestError> {
+        for feature in &self.features {
+            for name in feature.platforms.iter().flatten() {
+                let known = self.platforms.iter().any(|it| it.name == *name);
+                if !known && name.parse::<rattler_conda_types::Subdir>().is_err() {
+                    return Err(document.error(
+                        feature.platforms_at.clone().unwrap_or(0..0),
+                        format!("there is no platform `{name}`; add it to `workspace.platforms`"),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads `[workspace]`.

@@ -52,6 +52,18 @@ impl Platform {
         Self { name, subdir, virtual_packages: asked }
     }
 
+    /// All virtual packages that are taken to be there: those that the workspace asks for, and of
+    /// the other ones what is assumed of every machine of the subdirectory.
+    pub fn declared(&self) -> Vec<GenericVirtualPackage> {
+        let mut declared = self.virtual_packages.clone();
+        for package in assumed(self.subdir) {
+            if declared.iter().all(|it| it.name != package.name) {
+                declared.push(package);
+            }
+        }
+        declared
+    }
+
     /// Whether it was given as a plain subdirectory.
     pub fn is_plain(&self) -> bool {
         self.name == self.subdir.as_str()

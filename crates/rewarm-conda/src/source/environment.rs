@@ -7,7 +7,7 @@ use pep508_rs::{Requirement, VersionOrUrl};
 use rattler_conda_types::{EnvironmentYaml, MatchSpec, Matches};
 
 use super::SourceError;
-use crate::lock::{Fit, Wanted};
+use crate::lock::{Fit, Wanted, is_too_deep};
 
 /// What an `environment.yml` says.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,9 +33,12 @@ impl CondaEnvironment {
     ///
     /// When it is no YAML, or has a dependency that cannot be read.
     pub fn parse(path: &Path, text: &str) -> Result<Self, SourceError> {
-        let file = EnvironmentYaml::from_yaml_str(text).map_err(|error| {
-            SourceError::Environment { path: path.to_owned(), message: error.to_string() }
-        })?;
+        let wrong = |message| SourceError::Environment { path: path.to_owned(), message };
+        if is_too_deep(text) {
+            return Err(wrong("its brackets are nested too deeply".to_owned()));
+        }
+        let file =
+            EnvironmentYaml::from_yaml_str(text).map_err(|error| wrong(error.to_string()))?;
         let conda = file.match_specs().cloned().collect();
         let pip = file.pip_specs().unwrap_or_default().to_vec();
         Ok(Self {

@@ -214,3 +214,20 @@ proptest! {
         claims::explicit(&bytes);
     }
 }
+
+#[test]
+fn deep_nesting_and_long_lines_are_no_trouble() {
+    for opening in ["[", "{a=", "a: {", "a = [", "[a.", "- "] {
+        let bytes = opening.repeat(20_000).into_bytes();
+        for target in ["manifest", "lock", "explicit"] {
+            claim(target, &bytes);
+        }
+    }
+    // Each line refers twice to the one before it.
+    let mut bomb = "version: 6\na0: &a0 [x]\n".to_owned();
+    for index in 1..60 {
+        bomb.push_str(&format!("a{index}: &a{index} [*a{0}, *a{0}]\n", index - 1));
+    }
+    claim("lock", bomb.as_bytes());
+    claim("explicit", bomb.as_bytes());
+}

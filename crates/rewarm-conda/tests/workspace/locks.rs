@@ -2,7 +2,7 @@
 //! the message that says why not.
 
 use rattler_conda_types::Subdir;
-use rewarm_conda::lock::{LockFile, PypiLocation, Wanted};
+use rewarm_conda::lock::{Fit, Host, LockFile, PypiLocation, Wanted, check, plan};
 
 use super::{corpus, host, linux, names, planned, unplanned};
 
@@ -15,7 +15,7 @@ fn with_base(more: &[&str]) -> Vec<String> {
     all
 }
 
-fn ok(case: &str, environment: &str, host: &rewarm_conda::lock::Host) -> Wanted {
+fn ok(case: &str, environment: &str, host: &Host) -> Wanted {
     planned(case, environment, host).unwrap_or_else(|error| panic!("{case}: {error}"))
 }
 
@@ -80,7 +80,7 @@ fn the_first_platform_that_the_machine_can_use_is_planned() {
 }
 
 /// A machine that offers more than what is assumed.
-fn rich() -> rewarm_conda::lock::Host {
+fn rich() -> Host {
     host(Subdir::Linux64, &["__cuda=12.4", "__glibc=2.40"])
 }
 
@@ -306,19 +306,45 @@ fn overrides_decide_what_a_machine_offers() {
     let overrides = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
-    let offered = |host: &rewarm_conda::lock::Host, name: &str| {
+    let offered = |host: &Host, name: &str| {
         let found = host.virtual_packages.iter().find(|it| it.name.as_normalized() == name);
         found.map(|it| it.version.to_string())
     };
     let given = overrides(&[("CONDA_OVERRIDE_CUDA", "11.8"), ("CONDA_OVERRIDE_GLIBC", "")]);
-    let host = rewarm_conda::lock::Host::detect(&given).expect("sound overrides");
+    let host = Host::detect(&given).expect("sound overrides");
     assert_eq!(offered(&host, "__cuda").as_deref(), Some("11.8"));
     assert_eq!(offered(&host, "__glibc"), None);
     let wrong = overrides(&[("CONDA_OVERRIDE_CUDA", "twelve!")]);
-    let error = rewarm_conda::lock::Host::detect(&wrong).expect_err("no version").to_string();
+    let error = Host::detect(&wrong).expect_err("no version").to_string();
     assert_eq!(
         error,
         "cannot find out the virtual packages of this machine; check the variables \
          `CONDA_OVERRIDE_…`"
     );
+}
+
+#[test]
+fn what_the_test_kit_writes_is_planned() {
+    use rewarm_testkit::conda::{CondaPackage, Format, PixiLock, pixi_toml};
+    let archives = [
+        CondaPackage::new("tool", "1.5")
+            .platform("linux-64")
+            .depends("data >=1")
+            .archive(Format::Conda),
+        CondaPackage::new("data", "2").archive(Format::TarBz2),
+    ];
+    for channel in ["file:///srv/channel/", "http://127.0.0.1:8080/channel/"] {
+        let conda = &archives;
+        let text = PixiLock { channel, platform: "linux-64", conda, pypi: &[], wheels: "" }.text();
+        let lock = LockFile::read("/w/pixi.lock".as_ref(), &text).expect("a sound lock file");
+        let text = pixi_toml("kit", channel, "linux-64", &archives);
+        let workspace = super::parsed(&text);
+        assert_eq!(check(&workspace, &lock), Fit::Satisfied);
+        let host = Host::assumed(Subdir::Linux64);
+        let wanted = plan(&workspace, &lock, "default", &host).expect("a plan");
+        assert_eq!(names(&wanted), ["data 2", "tool 1.5"]);
+        for (package, archive) in wanted.conda.iter().zip([&archives[0], &archives[1]]) {
+            assert_eq!(package.record.url.as_str(), format!("{channel}{}", archive.path()));
+        }
+    }
 }

@@ -155,6 +155,10 @@ fn wrong_values_are_named_with_their_place_and_the_mend() {
             "/w/pixi.toml:4:1: `../up` is no name of an environment; use letters, digits and `-`",
         ),
         (
+            "[workspace]\nchannels = []\n[feature.a]\nplatforms = [\"linux-46\"]\n",
+            "/w/pixi.toml:4:13: there is no platform `linux-46`; add it to `workspace.platforms`",
+        ),
+        (
             "[workspace]\nchannels = []\n[project]\nchannels = []\n",
             "/w/pixi.toml:3:1: `workspace` and `project` mean the same; keep `workspace`",
         ),
@@ -262,14 +266,21 @@ fn platforms_of_an_environment_are_those_that_all_its_features_support() {
         [feature.gpu]
         platforms = ["linux-64", "win-64"]
         system-requirements = { cuda = "12", libc = "2.31", macos = "14" }
+        [feature.more]
+        platforms = ["osx-64"]
         [environments]
         unix = ["unix"]
         both = ["unix", "gpu"]
+        more = ["more"]
         "#,
     );
     assert_eq!(names(&workspace, "default"), ["linux-64", "osx-arm64", "win-64"]);
     assert_eq!(names(&workspace, "unix"), ["linux-64", "osx-arm64"]);
     assert_eq!(names(&workspace, "both"), ["linux-64-cuda-12-glibc-2-31"]);
+    assert_eq!(names(&workspace, "more"), ["osx-64"], "which the workspace does not list");
+    let mac = Platform::from(Subdir::Osx64).declared();
+    let declared: Vec<String> = mac.iter().map(ToString::to_string).collect();
+    assert_eq!(declared[..2], ["__unix=0=0", "__osx=13.0=0"]);
     let rich = parsed(
         r#"
         [workspace]

@@ -12,7 +12,7 @@ use rewarm_task::{DEFAULT_ENVIRONMENT, Graph, Request};
 use crate::args::Run;
 use crate::commands::{print, task};
 use crate::context::Context;
-use crate::environment::{self, Activated, Wish, Workspace};
+use crate::environment::{self, Activated, Entered, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::hot;
 use crate::tasks::{self, Manner, OutputMode};
@@ -24,8 +24,18 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
     let Some((name, arguments)) = args.command.split_first() else { return task::list(context) };
     let environment = args.environment.as_deref();
     let wish = Wish { environment, clean_env: args.clean_env, force: args.force_activate };
-    let (workspace, installed, activated) = environment::enter(context, wish, args.revalidate)?;
-    if let Some(summary) = installed.summary() {
+    if let Some(prefix) = &args.prefix {
+        let activated = environment::enter_prefix(context, prefix, wish)?;
+        if args.explain {
+            explain(context, &activated);
+        }
+        let caller = environment::caller_variables(context);
+        let variables = activated.activation.environment_for(&caller);
+        return run_program(context, &args.command, variables);
+    }
+    let entered = environment::enter(context, wish, args.revalidate)?;
+    let Entered { workspace, activated, summary } = entered;
+    if let Some(summary) = summary {
         context.ui.note(&summary);
     }
     if args.explain {
@@ -58,7 +68,7 @@ fn graph(
     name: &OsStr,
     arguments: &[OsString],
 ) -> Result<Option<Graph>, Failure> {
-    let tasks = tasks::of_workspace(workspace);
+    let tasks = tasks::of_workspace(workspace)?;
     tasks::warn_of_unknown_keys(context, &tasks);
     let Some(task) = name.to_str() else { return Ok(None) };
     let request = Request { task, arguments, environment: None, alone: args.tasks.skip_deps };
@@ -104,12 +114,9 @@ impl Environments<'_> {
         if let Some(known) = self.known.get(&(environment.to_owned(), clean_env)) {
             return Ok(known.clone());
         }
-        if environment != DEFAULT_ENVIRONMENT {
-            let text = format!("there is no environment `{environment}` here");
-            return Err(Failure::usage(text));
-        }
-        let wish = Wish { environment: None, clean_env, force: self.args.force_activate };
-        let (_, _, activated) = environment::enter(self.context, wish, false)?;
+        let named = (environment != DEFAULT_ENVIRONMENT).then_some(environment);
+        let wish = Wish { environment: named, clean_env, force: self.args.force_activate };
+        let Entered { activated, .. } = environment::enter(self.context, wish, false)?;
         Ok(self.keep(clean_env, &activated))
     }
 }

@@ -19,12 +19,14 @@ use rewarm_store::ScratchDir;
 
 use crate::args;
 use crate::context::Context;
-use crate::environment::{self, Wish, Workspace};
+use crate::environment::{self, Entered, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 
 pub(crate) fn run(context: &Context<'_>, args: &args::Shell) -> Outcome {
-    let (workspace, installed, activated) = environment::enter(context, Wish::default(), false)?;
-    if let Some(summary) = installed.summary() {
+    let wish = Wish { environment: args.environment.as_deref(), ..Wish::default() };
+    let entered = environment::enter(context, wish, false)?;
+    let Entered { workspace, activated, summary } = entered;
+    if let Some(summary) = summary {
         context.ui.note(&summary);
     }
     context.sweep_in_passing();
@@ -33,7 +35,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Shell) -> Outcome {
     let program = args.shell.as_deref().or(own).unwrap_or(OsStr::new("/bin/sh"));
     let mut command = Command::new(program);
     command.env_clear().envs(&caller.variables);
-    let hook = hook(context, &workspace)?;
+    let hook = hook(context, &workspace, args.environment.as_deref())?;
     let label = label(&workspace, &activated.activation.environment_for(&caller.variables));
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Both live until this process has become the shell, or has failed to.
@@ -62,7 +64,11 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Shell) -> Outcome {
 }
 
 /// The words of the command that prints the hook, without the name of the shell.
-fn hook(context: &Context<'_>, workspace: &Workspace) -> Result<Vec<OsString>, Failure> {
+fn hook(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    environment: Option<&str>,
+) -> Result<Vec<OsString>, Failure> {
     let own = std::env::current_exe().map_err(Failure::world)?;
     let mut words: Vec<OsString> = vec![own.into(), "--project".into()];
     words.push(workspace.root.clone().into());
@@ -71,7 +77,11 @@ fn hook(context: &Context<'_>, workspace: &Workspace) -> Result<Vec<OsString>, F
     if context.settings.offline {
         words.push("--offline".into());
     }
-    words.extend(["shell-hook".into(), "--shell".into()]);
+    words.push("shell-hook".into());
+    if let Some(name) = environment {
+        words.extend(["--environment".into(), name.into()]);
+    }
+    words.push("--shell".into());
     Ok(words)
 }
 

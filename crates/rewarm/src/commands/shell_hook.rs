@@ -9,7 +9,7 @@ use rewarm_activation::{self as activation, Activation, Input, Shell};
 use crate::args::ShellHook;
 use crate::commands::print;
 use crate::context::Context;
-use crate::environment::{self, Wish};
+use crate::environment::{self, Activated, Entered, Wish};
 use crate::error::{Failure, Outcome};
 
 pub(crate) fn run(context: &Context<'_>, args: &ShellHook) -> Outcome {
@@ -17,10 +17,7 @@ pub(crate) fn run(context: &Context<'_>, args: &ShellHook) -> Outcome {
         true => None,
         false => Some(shell(context, args)?),
     };
-    let (_, installed, activated) = environment::enter(context, Wish::default(), false)?;
-    if let Some(summary) = installed.summary() {
-        context.ui.note(&summary);
-    }
+    let activated = activated(context, args)?;
     let caller = environment::caller_variables(context);
     let activation = &activated.activation;
     match shell {
@@ -36,6 +33,18 @@ pub(crate) fn run(context: &Context<'_>, args: &ShellHook) -> Outcome {
             print(&text)
         }
     }
+}
+
+fn activated(context: &Context<'_>, args: &ShellHook) -> Result<Activated, Failure> {
+    let wish = Wish { environment: args.environment.as_deref(), ..Wish::default() };
+    if let Some(prefix) = &args.prefix {
+        return environment::enter_prefix(context, prefix, wish);
+    }
+    let Entered { activated, summary, .. } = environment::enter(context, wish, false)?;
+    if let Some(summary) = summary {
+        context.ui.note(&summary);
+    }
+    Ok(activated)
 }
 
 /// direnv evaluates the text in a bash of its own, and takes over the variables that differ.

@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Task) -> Outcome {
 /// The tasks with what they are for; those with a leading underscore are nobody's business.
 pub(crate) fn list(context: &Context<'_>) -> Outcome {
     let workspace = Workspace::find(context)?;
-    let tasks = tasks::of_workspace(&workspace);
+    let tasks = tasks::of_workspace(&workspace)?;
     tasks::warn_of_unknown_keys(context, &tasks);
     if context.settings.json {
         return print_json(&json_of(&tasks));
@@ -144,7 +144,7 @@ pub(crate) fn graph_of(
     words: &[OsString],
 ) -> Result<(Workspace, Graph), Failure> {
     let workspace = Workspace::find(context)?;
-    let tasks = tasks::of_workspace(&workspace);
+    let tasks = tasks::of_workspace(&workspace)?;
     let (name, arguments) = words.split_first().expect("the command line requires a task");
     let task = name.to_string_lossy();
     let request = Request { task: &task, arguments, environment: None, alone: false };

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rewarm_activation::observe::HostFact;
 use rewarm_activation::{
-    self as activation, ActivateError, Computed, CondaRequest, Observed, Scope, ScriptShell,
+    self as activation, ActivateError, Activation, Computed, CondaRequest, Observed, Scope,
+    ScriptShell,
 };
 use rewarm_conda::lock::{Host, LOCK_FILE, OVERRIDES};
 use rewarm_conda::manifest::{CONFIG, Platform, Workspace as Manifest};
@@ -20,21 +21,11 @@ use rewarm_task::TaskTable;
 use crate::context::{Context, now};
 use crate::environment::{self, Activated, Wish, Workspace};
 use crate::error::Failure;
+use crate::pixi::Place;
 use crate::tasks;
 
 /// How long the scripts of an environment may take, all together.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
-
-/// Which environment is meant.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target<'a> {
-    /// The manifest of the workspace; absolute.
-    pub(crate) manifest: &'a Path,
-    /// The name of the environment.
-    pub(crate) environment: &'a str,
-    /// Where it is.
-    pub(crate) prefix: &'a Path,
-}
 
 /// The activation of an environment, from the store if it still holds.
 ///
@@ -43,31 +34,81 @@ pub(crate) struct Target<'a> {
 pub(crate) fn activate(
     context: &Context<'_>,
     workspace: &Workspace,
-    target: Target<'_>,
+    target: &Place,
     wish: Wish<'_>,
-    is_current: impl FnOnce() -> Result<bool, Failure>,
+    is_current: impl FnOnce() -> bool,
 ) -> Result<Activated, Failure> {
-    let caller = environment::caller_variables(context);
     let scope = Scope {
         workspace_root: &workspace.root,
-        environment: target.environment,
+        environment: &target.environment,
         clean_env: wish.clean_env,
     };
-    let miss = if wish.force {
-        "it was to be computed anew".to_owned()
-    } else {
-        match activation::lookup(context.store()?, &scope, &caller, now()) {
-            Ok(hit) if hit.activation.prefix == target.prefix => {
-                if hit.renewed {
-                    environment::keep(context, &hit.activation);
-                }
-                return Ok(Activated { activation: hit.activation, miss: None });
-            }
-            Ok(_) => "the environment is another one".to_owned(),
-            Err(miss) => miss.to_string(),
-        }
+    let miss = match stored(context, &scope, &target.prefix, wish)? {
+        Ok(activated) => return Ok(activated),
+        Err(miss) => miss,
     };
-    let request = request(context, workspace, target, wish)?;
+    let activation = compute(context, request(context, workspace, target, wish)?)?;
+    if is_current() {
+        environment::keep(context, &activation);
+    }
+    Ok(Activated { activation, miss: Some(miss) })
+}
+
+/// The activation of a prefix that belongs to no workspace, as `conda activate` has it.
+pub(crate) fn activate_bare(
+    context: &Context<'_>,
+    prefix: &Path,
+    wish: Wish<'_>,
+) -> Result<Activated, Failure> {
+    let scope =
+        Scope { workspace_root: prefix, environment: super::DEFAULT, clean_env: wish.clean_env };
+    let miss = match stored(context, &scope, prefix, wish)? {
+        Ok(activated) => return Ok(activated),
+        Err(miss) => miss,
+    };
+    let request = CondaRequest {
+        workspace_root: prefix.to_owned(),
+        environment: super::DEFAULT.to_owned(),
+        prefix: prefix.to_owned(),
+        clean_env: wish.clean_env,
+        scripts: Vec::new(),
+        env: Vec::new(),
+        metadata: activation::bare_metadata(prefix),
+        config: activation::ActivationConfig::default(),
+        tasks: Vec::new(),
+        observed: Observed::new(now()),
+    };
+    let activation = compute(context, request)?;
+    environment::keep(context, &activation);
+    Ok(Activated { activation, miss: Some(miss) })
+}
+
+/// What the store has, or why it has to be computed.
+fn stored(
+    context: &Context<'_>,
+    scope: &Scope<'_>,
+    prefix: &Path,
+    wish: Wish<'_>,
+) -> Result<Result<Activated, String>, Failure> {
+    if wish.force {
+        return Ok(Err("it was to be computed anew".to_owned()));
+    }
+    let caller = environment::caller_variables(context);
+    Ok(match activation::lookup(context.store()?, scope, &caller, now()) {
+        Ok(hit) if hit.activation.prefix == prefix => {
+            if hit.renewed {
+                environment::keep(context, &hit.activation);
+            }
+            Ok(Activated { activation: hit.activation, miss: None })
+        }
+        Ok(_) => Err("the environment is another one".to_owned()),
+        Err(miss) => Err(miss.to_string()),
+    })
+}
+
+/// Runs what has to be run, and says what the user should know.
+fn compute(context: &Context<'_>, request: CondaRequest) -> Result<Activation, Failure> {
+    let caller = environment::caller_variables(context);
     let temp = context.settings.caller.get("TMPDIR").map_or("/tmp".into(), PathBuf::from);
     let tracer = std::env::current_exe().ok();
     let bash = bash(context);
@@ -81,21 +122,18 @@ pub(crate) fn activate(
     for reason in &activation.unproven {
         context.ui.detail(&format!("the activation is not kept: {reason}"));
     }
-    if is_current()? {
-        environment::keep(context, &activation);
-    }
-    Ok(Activated { activation, miss: Some(miss) })
+    Ok(activation)
 }
 
 /// Looks at everything, then reads it.
 fn request(
     context: &Context<'_>,
     workspace: &Workspace,
-    target: Target<'_>,
+    target: &Place,
     wish: Wish<'_>,
 ) -> Result<CondaRequest, Failure> {
     let mut observed = workspace.observed.clone();
-    let mut paths = vec![target.manifest.to_owned(), workspace.root.join(LOCK_FILE)];
+    let mut paths = vec![target.manifest.clone(), workspace.root.join(LOCK_FILE)];
     paths.extend(settings_of_pixi(context, &workspace.root));
     for path in paths {
         observed.path(&path).map_err(|error| environment::unreadable(&path, error))?;
@@ -104,23 +142,23 @@ fn request(
         let value = context.settings.caller.variables.get(OsStr::new(name));
         observed.variable(name.as_ref(), value.map(OsString::as_os_str));
     }
-    let manifest = Manifest::read(target.manifest).map_err(Failure::usage)?;
-    if !manifest.has_environment(target.environment) {
-        return Err(Failure::usage(manifest.no_environment(target.environment)));
+    let manifest = Manifest::read(&target.manifest).map_err(Failure::usage)?;
+    if !manifest.has_environment(&target.environment) {
+        return Err(Failure::usage(manifest.no_environment(&target.environment)));
     }
-    let platform = platform(context, &manifest, target.environment, &mut observed)?;
-    let said = manifest.activation(target.environment, &platform);
-    let tasks = tasks::of_workspace(workspace);
+    let platform = platform(context, &manifest, &target.environment, &mut observed)?;
+    let said = manifest.activation(&target.environment, &platform);
+    let tasks = tasks::of_workspace(workspace)?;
     Ok(CondaRequest {
         workspace_root: workspace.root.clone(),
-        environment: target.environment.to_owned(),
-        prefix: target.prefix.to_owned(),
+        environment: target.environment.clone(),
+        prefix: target.prefix.clone(),
         clean_env: wish.clean_env,
         scripts: said.scripts.into_iter().map(PathBuf::from).collect(),
         env: said.env,
-        metadata: metadata(&manifest, target.environment),
+        metadata: metadata(&manifest, &target.environment),
         config: workspace.config.activation.clone(),
-        tasks: TaskTable::bytes(&tasks, target.environment),
+        tasks: TaskTable::bytes(&tasks, &target.environment),
         observed,
     })
 }

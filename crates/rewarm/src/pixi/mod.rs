@@ -1,4 +1,4 @@
-//! Pixi workspaces: making an environment match `pixi.lock`, and being in one.
+//! Pixi workspaces: making an environment match `pixi.lock`, and being in it.
 //!
 //! This is where the libraries meet: `rewarm-conda` says which packages are wanted, `rewarm-http`
 //! fetches them into the store, `rewarm-conda` puts them into the prefix, and `rewarm-env` the wheels
@@ -19,14 +19,15 @@ use rewarm_conda::lock::{
     self, Host, LOCK_FILE, LockError, LockFile, OVERRIDES, PlanError, Wanted,
 };
 use rewarm_conda::manifest::{self, Workspace};
-use rewarm_conda::prefix::{self, Depth, LinkMode, Marker, Outdated, PIXI_VERSION};
+use rewarm_conda::prefix::{self, Depth, LinkMode, Marker, Outdated, PIXI_VERSION, Target};
 use rewarm_store::{Digest, Hasher};
 
 use crate::context::{Context, now};
 use crate::error::Failure;
 
-pub(crate) use activate::{Target, activate};
+pub(crate) use activate::{activate, activate_bare};
 pub(crate) use command::{clean, install};
+pub(crate) use places::place;
 pub(crate) use report::{Done, Installed};
 
 /// The environment that is meant where none is named.
@@ -52,6 +53,11 @@ pub(crate) struct Place {
     pub(crate) environment: String,
     /// Its prefix.
     pub(crate) prefix: PathBuf,
+}
+
+/// The manifest in a directory that is the root of a pixi workspace.
+pub(crate) fn manifest_in(root: &Path) -> Option<PathBuf> {
+    manifest::find(root).filter(|found| found.parent() == Some(root))
 }
 
 /// What belongs into an environment, as manifest and lock file say it.
@@ -107,7 +113,7 @@ fn ensure_through(
     }
     let checked = now();
     let prepared = prepare(context, &place, asked)?;
-    let target = prefix::Target {
+    let target = Target {
         prefix: place.prefix.clone(),
         packages: prepared.wanted.conda.iter().map(|package| package.record.clone()).collect(),
         platform: prepared.wanted.platform.subdir,
@@ -154,6 +160,11 @@ fn conclude(
 fn options(asked: Asked) -> prefix::Options {
     let depth = if asked.revalidate { Depth::Content } else { Depth::Presence };
     prefix::Options { reinstall: asked.reinstall, depth, link_mode: LinkMode::Auto }
+}
+
+/// Whether an environment is known to match the lock file, by a few `stat` calls.
+pub(crate) fn is_current(context: &Context<'_>, place: &Place) -> bool {
+    prefix::is_current(&place.prefix, &request(context, place), now()).is_ok()
 }
 
 /// What was asked for, as far as it is not the content of a file.

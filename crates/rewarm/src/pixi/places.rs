@@ -11,7 +11,7 @@ use crate::context::{Context, now};
 use crate::error::Failure;
 
 /// The place of an environment of the workspace whose manifest that is.
-pub(super) fn place(
+pub(crate) fn place(
     context: &Context<'_>,
     manifest: &Path,
     environment: &str,

@@ -14,7 +14,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use rewarm_activation::Variables;
-use rewarm_task::{Command, DEFAULT_ENVIRONMENT, Facts, Graph, Node, Task, Tasks};
+use rewarm_conda::manifest::{Platform, TaskSource, Workspace as Manifest};
+use rewarm_task::{
+    Command, DEFAULT_ENVIRONMENT, Dialect, Facts, Graph, Node, Origin, Task, TaskDefinition, Tasks,
+};
 
 use crate::context::Context;
 use crate::environment::Workspace;
@@ -27,12 +30,34 @@ pub(crate) use output::OutputMode;
 pub(crate) use run::Manner;
 pub(crate) use shell::entry as shell_entry;
 
-/// The tasks of a workspace, by environment.
-pub(crate) fn of_workspace(workspace: &Workspace) -> Tasks {
+/// The tasks of a workspace, by environment: those of rewarm's own configuration in each of them, unless
+/// the manifest of a pixi workspace has another one of that name.
+pub(crate) fn of_workspace(workspace: &Workspace) -> Result<Tasks, Failure> {
     let own = workspace.config.tasks.iter();
     let own: BTreeMap<String, Task> =
         own.map(|(name, task)| (name.clone(), task.clone().into())).collect();
-    Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)]))
+    let Some(path) = workspace.pixi_manifest() else {
+        return Ok(Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)])));
+    };
+    let manifest = Manifest::read(path).map_err(Failure::usage)?;
+    let environments = manifest.environments().map(|environment| {
+        let mut tasks = own.clone();
+        let platforms = manifest.environment_platforms(environment);
+        let is_here = |it: &&Platform| it.subdir.to_string() == platform();
+        if let Some(here) = platforms.iter().find(is_here) {
+            let said = manifest.tasks(environment, here);
+            tasks.extend(said.into_iter().map(|(name, source)| (name, task(source))));
+        }
+        (environment.to_owned(), tasks)
+    });
+    Ok(Tasks::new(environments.collect()))
+}
+
+fn task(source: TaskSource) -> Task {
+    Task {
+        definition: TaskDefinition::from_toml(&source.value, Dialect::Pixi),
+        origin: Some(Origin { path: source.path, line: source.line }),
+    }
 }
 
 /// Warns of keys that nobody knows.
@@ -51,7 +76,11 @@ pub(crate) fn facts(context: &Context<'_>, workspace: &Workspace) -> Facts {
     let manifest = workspace.config_files.iter().find(|path| path.exists());
     Facts {
         platform: platform(),
-        manifest: manifest.cloned().unwrap_or_else(|| workspace.root.clone()),
+        manifest: workspace
+            .pixi_manifest()
+            .map(Path::to_owned)
+            .or_else(|| manifest.cloned())
+            .unwrap_or_else(|| workspace.root.clone()),
         init_cwd: context.settings.caller.cwd.clone(),
     }
 }

@@ -14,15 +14,14 @@ use std::time::Instant;
 use rewarm_check::{CheckError, Event, Report, Request, Reuse};
 use serde_json::json;
 
-use crate::args::{Check, Install};
+use crate::args::Check;
 use crate::commands::check::tool::Tool;
 use crate::commands::print_json;
 use crate::context::{Context, now};
-use crate::environment::{self, Activated, Wish, Workspace};
+use crate::environment::{self, Activated, Entered, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::ui::Bar;
-use crate::venv::{self, Installed};
 
 /// What one checker said.
 struct Answer {
@@ -33,7 +32,7 @@ struct Answer {
 
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     let started = Instant::now();
-    let (workspace, installed, activated) = enter(context, args)?;
+    let Entered { workspace, activated, summary: installed } = enter(context, args)?;
     let tools = tool::wanted(&args.tool, &workspace.config.check.tools)?;
     if tools.len() > 1 && !args.arguments.is_empty() {
         return Err(Failure::usage(
@@ -41,7 +40,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
         )
         .hint("name one with `--tool`, or put the settings into the tools' configuration"));
     }
-    if let Some(summary) = installed.summary() {
+    if let Some(summary) = installed {
         context.ui.note(&summary);
     }
     let answers = ask(context, &workspace, &activated, (args, &tools), started)?;
@@ -65,18 +64,12 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     Ok(answers.iter().map(|answer| answer.tool.verdict(answer.report.exit_code)).max().unwrap_or(0))
 }
 
-fn enter(
-    context: &Context<'_>,
-    args: &Check,
-) -> Result<(Workspace, Installed, Activated), Failure> {
-    if !args.no_install {
-        return environment::enter(context, Wish::default(), false);
+fn enter(context: &Context<'_>, args: &Check) -> Result<Entered, Failure> {
+    let wish = Wish { environment: args.environment.as_deref(), ..Wish::default() };
+    match args.no_install {
+        true => environment::enter_as_it_is(context, wish),
+        false => environment::enter(context, wish, false),
     }
-    let workspace = Workspace::find(context)?;
-    let mut options = venv::options(context, &workspace, &Install::default())?;
-    options.as_before = true;
-    let activated = environment::activate(context, &workspace, &options, Wish::default())?;
-    Ok((workspace, Installed::default(), activated))
 }
 
 fn request(
