@@ -11,7 +11,7 @@ use crate::pixi;
 
 pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
     let workspace = Workspace::find(context)?;
-    let manifest = workspace.pixi_manifest();
+    let manifest = pixi::manifest_in(&workspace.root);
     let environment = args.environment.as_deref().unwrap_or(pixi::DEFAULT);
     if manifest.is_none() && args.environment.is_some() {
         let shown = workspace.root.display();
@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
         return Ok(0);
     }
     match manifest {
-        Some(manifest) => pixi::clean(context, manifest, environment),
+        Some(manifest) => pixi::clean(context, &manifest, environment),
         None => remove_environment(context, &workspace),
     }
 }

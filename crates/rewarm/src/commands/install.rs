@@ -12,8 +12,8 @@ use crate::venv::{self, Installed};
 
 pub(crate) fn run(context: &Context<'_>, args: &Install) -> Outcome {
     let workspace = Workspace::find(context)?;
-    if let Some(manifest) = workspace.pixi_manifest() {
-        return pixi::install(context, args, manifest);
+    if let Some(manifest) = pixi::manifest_in(&workspace.root) {
+        return pixi::install(context, args, &manifest);
     }
     if args.environment.is_some() || args.all {
         let shown = workspace.root.display();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rewarm_conda::manifest::Workspace;
-use rewarm_conda::prefix;
+use rewarm_conda::prefix::{self, Target};
 use serde_json::json;
 
 use super::{
@@ -72,7 +72,7 @@ fn dry_run(context: &Context<'_>, manifest: &Path, names: &[String], asked: Aske
     for name in names {
         let place = places::place(context, manifest, name)?;
         let prepared = prepare(context, &place, asked)?;
-        let target = prefix::Target {
+        let target = Target {
             prefix: place.prefix.clone(),
             packages: prepared.wanted.conda.iter().map(|one| one.record.clone()).collect(),
             platform: prepared.wanted.platform.subdir,

@@ -19,7 +19,7 @@ use rewarm_conda::lock::{
     self, Host, LOCK_FILE, LockError, LockFile, OVERRIDES, PlanError, Wanted,
 };
 use rewarm_conda::manifest::{self, Workspace};
-use rewarm_conda::prefix::{self, Depth, LinkMode, Marker, Outdated, PIXI_VERSION};
+use rewarm_conda::prefix::{self, Depth, LinkMode, Marker, Outdated, PIXI_VERSION, Target};
 use rewarm_store::{Digest, Hasher};
 
 use crate::context::{Context, now};
@@ -53,6 +53,11 @@ pub(crate) struct Place {
     pub(crate) environment: String,
     /// Its prefix.
     pub(crate) prefix: PathBuf,
+}
+
+/// The manifest in a directory that is the root of a pixi workspace.
+pub(crate) fn manifest_in(root: &Path) -> Option<PathBuf> {
+    manifest::find(root).filter(|found| found.parent() == Some(root))
 }
 
 /// What belongs into an environment, as manifest and lock file say it.
@@ -108,7 +113,7 @@ fn ensure_through(
     }
     let checked = now();
     let prepared = prepare(context, &place, asked)?;
-    let target = prefix::Target {
+    let target = Target {
         prefix: place.prefix.clone(),
         packages: prepared.wanted.conda.iter().map(|package| package.record.clone()).collect(),
         platform: prepared.wanted.platform.subdir,
