@@ -9,13 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use rewarm_activation::Variables;
 use rewarm_task::{DEFAULT_ENVIRONMENT, Graph, Request};
 
-use crate::args::Run;
+use crate::args::{Run, TaskOptions};
 use crate::commands::{print, task};
 use crate::context::Context;
 use crate::environment::{self, Activated, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::hot;
-use crate::tasks::{self, Manner, OutputMode};
+use crate::tasks::{self, Entered, Manner, OutputMode};
 
 /// The exit code where rewarm itself fails, as `env` has it.
 pub(crate) const OWN_FAILURE: u8 = 125;
@@ -33,17 +33,16 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
     context.sweep_in_passing();
     let graph = graph(context, &workspace, args, name, arguments)?;
     let mut environments = Environments { context, args, known: HashMap::new() };
-    environments.keep(args.clean_env, &activated);
+    let entered = environments.keep(args.clean_env, &activated);
     let Some(graph) = graph else {
-        let variables = environments.variables(DEFAULT_ENVIRONMENT, args.clean_env)?;
-        return run_program(context, &args.command, variables);
+        return run_program(context, &args.command, entered.variables);
     };
     if args.tasks.dry_run {
         return print(tasks::plan_text(&graph).as_bytes());
     }
     let manner = manner(args, &graph);
     tasks::run(context, &workspace, &graph, manner, &mut |name, clean_env| {
-        environments.variables(name, clean_env || args.clean_env)
+        environments.enter(name, clean_env || args.clean_env)
     })
     .or_else(|failure| explain_start(context, failure))
 }
@@ -79,26 +78,26 @@ fn manner(args: &Run, graph: &Graph) -> Manner {
         1 => OutputMode::Raw,
         _ => OutputMode::Prefix,
     });
-    Manner { jobs, keep_going: args.tasks.keep_going, output }
+    let TaskOptions { keep_going, force, .. } = args.tasks;
+    Manner { jobs, keep_going, output, force, explain: args.explain }
 }
 
-/// The variables of the environments that the commands of a graph run in.
+/// The environments that the commands of a graph run in.
 struct Environments<'a> {
     context: &'a Context<'a>,
     args: &'a Run,
-    known: HashMap<(String, bool), Variables>,
+    known: HashMap<(String, bool), Entered>,
 }
 
 impl Environments<'_> {
-    fn keep(&mut self, clean_env: bool, activated: &Activated) -> Variables {
-        let caller = environment::caller_variables(self.context);
-        let variables = activated.activation.environment_for(&caller);
+    fn keep(&mut self, clean_env: bool, activated: &Activated) -> Entered {
+        let entered = entered(self.context, activated);
         let environment = activated.activation.environment.clone();
-        self.known.insert((environment, clean_env), variables.clone());
-        variables
+        self.known.insert((environment, clean_env), entered.clone());
+        entered
     }
 
-    fn variables(&mut self, environment: &str, clean_env: bool) -> Result<Variables, Failure> {
+    fn enter(&mut self, environment: &str, clean_env: bool) -> Result<Entered, Failure> {
         if let Some(known) = self.known.get(&(environment.to_owned(), clean_env)) {
             return Ok(known.clone());
         }
@@ -109,6 +108,15 @@ impl Environments<'_> {
         let wish = Wish { clean_env, force: self.args.force_activate };
         let (_, _, activated) = environment::enter(self.context, wish, false)?;
         Ok(self.keep(clean_env, &activated))
+    }
+}
+
+/// What it is to be in an environment.
+pub(super) fn entered(context: &Context<'_>, activated: &Activated) -> Entered {
+    let caller = environment::caller_variables(context);
+    Entered {
+        variables: activated.activation.environment_for(&caller),
+        packages: tasks::packages(&activated.activation),
     }
 }
 

@@ -4,6 +4,7 @@
 //! command replaces this process by it, or is executed in it if it takes pixi's shell; only a
 //! graph of several keeps a parent.
 
+mod action;
 mod output;
 mod run;
 mod shell;
@@ -14,17 +15,18 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use rewarm_activation::Variables;
-use rewarm_task::{Command, DEFAULT_ENVIRONMENT, Facts, Graph, Node, Task, Tasks};
+use rewarm_task::{Action, Command, DEFAULT_ENVIRONMENT, Facts, Graph, Node, Place, Task, Tasks};
 
-use crate::context::Context;
+use crate::context::{Context, now};
 use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
 use crate::hot::{self, RunError};
 use crate::tasks::run::{Activate, Runner};
 use crate::tasks::shell::Audience;
 
+pub(crate) use action::packages;
 pub(crate) use output::OutputMode;
-pub(crate) use run::Manner;
+pub(crate) use run::{Entered, Manner};
 pub(crate) use shell::entry as shell_entry;
 
 /// The tasks of a workspace, by environment.
@@ -80,11 +82,42 @@ pub(crate) fn run(
     activate: &mut Activate<'_>,
 ) -> Outcome {
     let init_cwd = &context.settings.caller.cwd;
-    if let [only] = graph.nodes() {
-        let activated = activate(&only.environment, only.clean_env)?;
-        return run_here(context, only, &workspace.root, activated);
+    if let [only] = graph.nodes()
+        && only.inputs.is_none()
+        && only.outputs.is_none()
+    {
+        let entered = activate(&only.environment, only.clean_env)?;
+        return run_here(context, only, &workspace.root, entered.variables);
     }
-    Runner { ui: context.ui, graph, root: &workspace.root, init_cwd, manner }.run(activate)
+    let (root, store, platform) = (&workspace.root, context.store()?, &platform());
+    Runner { ui: context.ui, graph, root, init_cwd, store, platform, manner }.run(activate)
+}
+
+/// What would become of a command now, and why, in words.
+pub(crate) fn why(
+    context: &Context<'_>,
+    root: &Path,
+    node: &Node,
+    entered: Entered,
+) -> Result<String, Failure> {
+    let place = Place {
+        root: root.to_owned(),
+        store: context.store()?.clone(),
+        platform: platform(),
+        packages: entered.packages,
+        variables: entered.variables,
+    };
+    let action = match Action::new(node, place).map_err(Failure::usage)? {
+        None => return Ok("runs each time: it names neither `inputs` nor `outputs`".to_owned()),
+        Some(Err(reason)) => return Ok(format!("runs each time: {reason}")),
+        Some(Ok(action)) => action,
+    };
+    let lookup = action.look_up(now()).map_err(Failure::usage)?;
+    lookup.warnings.iter().for_each(|warning| context.ui.warn(warning));
+    Ok(match lookup.entry {
+        Some(_) => format!("would be replayed: {}", lookup.reason),
+        None => format!("would run: {}", lookup.reason),
+    })
 }
 
 /// Runs a single command in place of this process, or in it.
