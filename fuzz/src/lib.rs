@@ -4,5 +4,7 @@
 
 #[path = "../../crates/rewarm/tests/parsers/claims.rs"]
 mod claims;
+#[path = "../../crates/rewarm-conda/tests/workspace/claims.rs"]
+pub mod conda;
 
 pub use claims::*;

@@ -1,8 +1,8 @@
 //! The public suite of HTTP cache checks, against `rewarm proxy --upstream`.
 //!
-//! The suite brings origin and client; rewarm stands between them. Its published version is pinned. A
-//! few of its expectations cannot be met or are older than RFC 9111: they are listed here, each with
-//! the reason, and counted apart.
+//! The suite brings origin and client; rewarm stands between them. Its published version is pinned; a
+//! checkout of another can be named. A few of its expectations cannot be met or are older than RFC 9111:
+//! they are listed here, each with the reason, and counted apart where they fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -73,12 +73,17 @@ enum Verdict {
     Excepted,
 }
 
-/// Runs the suite; an error if a required check fails. `--shared` is for the shared cache.
+/// Runs the suite; an error if a required check fails. `--shared` is for the shared cache, `--suite`
+/// for a checkout of the suite, with what it depends on installed.
 pub(crate) fn main(args: &[&str]) -> Result<()> {
-    let shared = match args {
-        [] => false,
-        ["--shared"] => true,
-        _ => return Err("usage: cargo xtask conformance [--shared]".to_owned()),
+    let (shared, args) = match args {
+        ["--shared", rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let checkout = match args {
+        [] => None,
+        ["--suite", dir] => Some(PathBuf::from(dir)),
+        _ => return Err("usage: cargo xtask conformance [--shared] [--suite DIR]".to_owned()),
     };
     for program in ["node", "npm"] {
         if Command::new(program).arg("--version").output().is_err() {
@@ -86,7 +91,7 @@ pub(crate) fn main(args: &[&str]) -> Result<()> {
             return Ok(());
         }
     }
-    let suite = install()?;
+    let suite = checkout.map_or_else(install, Ok)?;
     let rewarm = build()?;
     let checks = checks(&suite)?;
     let results = results(&suite, &rewarm, shared)?;
@@ -117,6 +122,12 @@ fn build() -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     run(cargo.current_dir(root()).args(["build", "--locked", "-p", "rewarm"]))?;
     Ok(root().join("target/debug/rewarm"))
+}
+
+/// Where a script of the suite is; later versions have the engine apart from the checks.
+fn script(suite: &Path, name: &str) -> PathBuf {
+    let apart = suite.join("test-engine");
+    if apart.is_dir() { apart.join(name) } else { suite.join(name) }
 }
 
 /// A script of the suite.
@@ -154,7 +165,7 @@ fn checks(suite: &Path) -> Result<BTreeMap<String, Check>> {
 fn results(suite: &Path, rewarm: &Path, shared: bool) -> Result<HashMap<String, Value>> {
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut origin = node(suite);
-    origin.arg("server/server.mjs").env("npm_config_protocol", "http");
+    origin.arg(script(suite, "server/server.mjs")).env("npm_config_protocol", "http");
     origin.env("npm_config_port", "0").env("npm_config_pidfile", scratch.path().join("pid"));
     let (_origin, line) = start(&mut origin)?;
     let port = line.trim_end_matches('/').rsplit(':').next().unwrap_or_default().to_owned();
@@ -170,7 +181,7 @@ fn results(suite: &Path, rewarm: &Path, shared: bool) -> Result<HashMap<String, 
     let base = format!("http://{}", told["address"].as_str().unwrap_or_default());
     println!("asking {base}, which stands before port {port}");
     let mut client = node(suite);
-    client.arg("cli.mjs").env("npm_config_base", base);
+    client.arg(script(suite, "cli.mjs")).env("npm_config_base", base);
     let text = output(client.env("npm_config_id", "").env("npm_package_config_id", ""))?;
     serde_json::from_str(&text).map_err(|error| format!("{error} in what the suite printed"))
 }
@@ -197,15 +208,23 @@ fn judge(
     shared: bool,
 ) -> Verdict {
     let Some(check) = checks.get(id) else { return Verdict::Needs };
-    let only_shared = check.name.to_ascii_lowercase().contains("shared");
-    if only_shared && !shared || EXCEPTED.iter().any(|(excepted, _)| *excepted == id) {
+    let name = check.name.to_ascii_lowercase();
+    let is_for_others = match shared {
+        true => name.contains("private http cache"),
+        false => name.contains("shared"),
+    };
+    if is_for_others {
+        return Verdict::Excepted;
+    }
+    let passed = results.get(id) == Some(&Value::Bool(true));
+    if !passed && EXCEPTED.iter().any(|(excepted, _)| *excepted == id) {
         return Verdict::Excepted;
     }
     if check.needs.iter().any(|other| judge(other, checks, results, shared) != Verdict::Passed) {
         return Verdict::Needs;
     }
     match results.get(id) {
-        Some(Value::Bool(true)) => Verdict::Passed,
+        _ if passed => Verdict::Passed,
         Some(Value::Array(parts)) if parts.first().is_some_and(|kind| kind == "Setup") => {
             Verdict::Setup
         }
@@ -225,9 +244,9 @@ fn report(
         if check.kind != "check" && verdict != Verdict::Passed {
             let said = results.get(id).and_then(|result| result.get(1)).and_then(Value::as_str);
             let why = EXCEPTED.iter().find(|(excepted, _)| excepted == id).map(|(_, why)| *why);
-            let only_shared = "for shared caches only";
+            let of_others = "for the other kind of cache only";
             let text = match verdict {
-                Verdict::Excepted => why.unwrap_or(only_shared),
+                Verdict::Excepted => why.unwrap_or(of_others),
                 _ => said.unwrap_or_default(),
             };
             println!("{:8} {:8} {id}: {text}", check.kind, format!("{verdict:?}").to_lowercase());

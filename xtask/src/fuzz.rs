@@ -11,7 +11,21 @@ use std::process::Command;
 use crate::steps::{Result, cargo, root, run};
 
 /// The targets, in the order in which they run.
-const TARGETS: [&str; 7] = ["record", "cache_control", "dates", "ranges", "url", "guard", "pages"];
+const TARGETS: [&str; 10] = [
+    "record",
+    "cache_control",
+    "dates",
+    "ranges",
+    "url",
+    "guard",
+    "pages",
+    "manifest",
+    "lock",
+    "explicit",
+];
+
+/// The tests that write what fuzzing starts from: package, and file of tests.
+const SEEDS: [(&str, &str); 2] = [("rewarm", "parsers"), ("rewarm-conda", "workspace")];
 
 /// Seconds for each target.
 const SECONDS: u64 = 60;
@@ -47,8 +61,10 @@ pub(crate) fn main(words: &[&str]) -> Result<()> {
     let host = build()?;
     let built = root().join("target/fuzz").join(host).join("release");
     let seeds = root().join("target/fuzz/seeds");
-    let mut command = cargo(&["test", "--quiet", "--locked", "-p", "rewarm", "--test", "parsers"]);
-    run(command.arg("fuzzing").env("REWARM_FUZZ_SEEDS", &seeds))?;
+    for (package, tests) in SEEDS {
+        let mut command = cargo(&["test", "--quiet", "--locked", "-p", package, "--test", tests]);
+        run(command.arg("fuzzing").env("REWARM_FUZZ_SEEDS", &seeds))?;
+    }
     for target in targets {
         println!("== fuzz {target}");
         let mut command = Command::new(built.join(target));

@@ -28,6 +28,9 @@ pub struct ActivationConfig {
     pub watch_env: Vec<String>,
     /// Whether it depends on more than can be named, so that it must not be kept.
     pub volatile: bool,
+    /// Whether what is named here and what rewarm sees of scripts is all that they depend on, so
+    /// that the activation may be kept although this cannot be proven.
+    pub pure: bool,
 }
 
 /// Reads a table as a list of pairs.

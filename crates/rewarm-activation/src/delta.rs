@@ -65,13 +65,32 @@ pub enum Op {
     Append(List),
     /// Takes entries out of a list. A list that loses its last entry is unset.
     Remove(List),
+    /// Puts text around the value, as a shell does with `NAME="before$NAME:after"`.
+    Around {
+        /// The variable.
+        name: OsString,
+        /// What stands before the value, with the separator.
+        before: OsString,
+        /// What stands behind it, with the separator.
+        after: OsString,
+    },
+    /// Gives a variable the value of another one, if that is set.
+    Copy {
+        /// The variable.
+        name: OsString,
+        /// The one whose value it gets.
+        from: OsString,
+    },
 }
 
 impl Op {
     /// The variable that this operation changes.
     pub fn name(&self) -> &OsStr {
         match self {
-            Self::Set { name, .. } | Self::Unset { name } => name,
+            Self::Set { name, .. }
+            | Self::Unset { name }
+            | Self::Around { name, .. }
+            | Self::Copy { name, .. } => name,
             Self::Prepend(list) | Self::Append(list) | Self::Remove(list) => &list.name,
         }
     }
@@ -81,7 +100,7 @@ impl Op {
         matches!(self, Self::Set { .. } | Self::Unset { .. })
     }
 
-    /// The value of the variable afterwards.
+    /// The value of the variable afterwards; that of a copy is what it is a copy of.
     ///
     /// An absent and an empty list both have no entry; an empty entry of a longer list (the
     /// working directory, to a shell) stays.
@@ -89,6 +108,12 @@ impl Op {
         let (list, put_first, put_last) = match self {
             Self::Set { value, .. } => return Some(value.clone()),
             Self::Unset { .. } => return None,
+            Self::Copy { .. } => return before.map(OsStr::to_owned),
+            Self::Around { before: first, after: last, .. } => {
+                let value = before.unwrap_or_default().as_bytes();
+                let text = [first.as_bytes(), value, last.as_bytes()].concat();
+                return Some(OsString::from_vec(text));
+            }
             Self::Prepend(list) => (list, true, false),
             Self::Append(list) => (list, false, true),
             Self::Remove(list) => (list, false, false),
@@ -152,7 +177,11 @@ impl Delta {
     pub fn apply(&self, caller: impl IntoIterator<Item = (OsString, OsString)>) -> Variables {
         let mut result = variables(caller);
         for op in &self.ops {
-            match op.result(result.get(op.name()).map(OsString::as_os_str)) {
+            let before = match op {
+                Op::Copy { name, from } => result.get(from).or(result.get(name)),
+                op => result.get(op.name()),
+            };
+            match op.result(before.map(OsString::as_os_str)) {
                 Some(value) => result.insert(op.name().to_owned(), value),
                 None => result.remove(op.name()),
             };
@@ -160,7 +189,16 @@ impl Delta {
         result
     }
 
+    /// Of which variable another one is a copy.
+    pub(crate) fn copied(&self, name: &OsStr) -> Option<&OsStr> {
+        self.ops.iter().rev().find_map(|op| match op {
+            Op::Copy { name: copy, from } if copy == name => Some(from.as_os_str()),
+            _ => None,
+        })
+    }
+
     /// The value of one variable after all operations, for a caller that has it as `before`.
+    /// Copies of other variables are passed over.
     pub fn value(&self, name: &OsStr, before: Option<&OsStr>) -> Option<OsString> {
         let mut value = before.map(OsStr::to_owned);
         for op in self.ops.iter().filter(|op| op.name() == name) {

@@ -172,7 +172,7 @@ fn unicode<'a>(name: &OsStr, value: &'a [u8], form: &str) -> Result<&'a str, Hoo
 }
 
 /// Between single quotes nothing but a single quote means anything (POSIX XCU 2.2.2).
-fn posix_quoted(value: &[u8]) -> Vec<u8> {
+pub(crate) fn posix_quoted(value: &[u8]) -> Vec<u8> {
     let mut text = vec![b'\''];
     for &byte in value {
         match byte {

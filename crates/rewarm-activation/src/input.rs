@@ -6,17 +6,19 @@
 //! witness is always taken before the content is read: a write in between shows the next time.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rewarm_store::{Digest, Hasher, Witness};
 use serde::{Deserialize, Serialize};
 
-use crate::delta::Variables;
+use crate::delta::{Variables, split};
+use crate::difference::{Difference, How};
+use crate::observe::HostFact;
 
 /// One thing that an activation depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +46,44 @@ pub enum Input {
         seen: Seen,
     },
     /// The names in a directory, without `__pycache__`, which any import may add; of installed
-    /// packages also the `RECORD`.
+    /// packages also the `RECORD`. Of `conda-meta` the records of packages and nothing else.
     Directory {
+        /// An absolute path.
+        #[serde(with = "os_path")]
+        path: PathBuf,
+        /// What was there.
+        seen: Seen,
+    },
+    /// A variable of the caller that has to be set and not empty, whatever its value.
+    Present {
+        /// Its name.
+        name: OsString,
+    },
+    /// No variables of the caller but these, and those that a shell keeps for itself.
+    Only {
+        /// The names, sorted.
+        names: Vec<OsString>,
+    },
+    /// Where a program is found in a directory or else on the caller's `PATH`.
+    Program {
+        /// Its name, without a slash.
+        name: OsString,
+        /// The directory that comes before those of `PATH`.
+        first: OsString,
+        /// The file, `None` if there is none.
+        found: Option<OsString>,
+    },
+    /// What kind of thing is at a path, and who may use it how.
+    Kind {
+        /// An absolute path.
+        #[serde(with = "os_path")]
+        path: PathBuf,
+        /// Type and permissions.
+        mode: u32,
+    },
+    /// A directory that several other inputs were missing from: no input itself, but while its
+    /// witness is the same, they are still missing.
+    Anchor {
         /// An absolute path.
         #[serde(with = "os_path")]
         path: PathBuf,
@@ -96,16 +134,26 @@ impl Input {
             | (Self::Directory { path: a, seen: x }, Self::Directory { path: b, seen: y }) => {
                 a == b && x.digest == y.digest
             }
+            (Self::Anchor { path: a, .. }, Self::Anchor { path: b, .. }) => a == b,
             _ => self == other,
         }
+    }
+
+    /// Whether it is a file at that path, which was there.
+    pub(crate) fn is_present(&self, at: &Path) -> bool {
+        matches!(self, Self::File { path, seen } if path == at && seen.digest.is_some())
     }
 
     /// Facts and variables cost nothing to check, so they come first.
     fn rank(&self) -> u8 {
         match self {
             Self::Fact { .. } => 0,
-            Self::Variable { .. } => 1,
-            Self::File { .. } | Self::Directory { .. } => 2,
+            Self::Variable { .. } | Self::Present { .. } | Self::Only { .. } => 1,
+            Self::Program { .. } | Self::Kind { .. } => 2,
+            // A directory that is as it was proves that what it lacked it still lacks.
+            Self::Directory { .. } | Self::Anchor { .. } => 3,
+            Self::File { seen, .. } if seen.digest.is_some() => 4,
+            Self::File { .. } => 5,
         }
     }
 }
@@ -137,7 +185,10 @@ impl Observed {
     /// The content of a file, `None` if there is none; either way it becomes an input.
     pub fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let (seen, bytes) = look_at_file(path, self.now)?;
-        self.add(Input::File { path: path.to_owned(), seen });
+        match bytes {
+            Some(_) => self.add(Input::File { path: path.to_owned(), seen }),
+            None => self.missing(path),
+        }
         Ok(bytes)
     }
 
@@ -162,6 +213,81 @@ impl Observed {
         self.add(Input::Fact { name: name.into(), value: value.into() });
     }
 
+    /// Whether the content at a path is an input already.
+    pub(crate) fn has(&self, at: &Path) -> bool {
+        self.inputs.iter().any(|input| match input {
+            Input::File { path, .. } | Input::Directory { path, .. } => path == at,
+            _ => false,
+        })
+    }
+
+    /// Whether a later write than the one that `witness` is of would show in it.
+    pub(crate) fn is_settled(&self, witness: Option<Witness>) -> bool {
+        witness.is_none_or(|witness| witness.is_settled(self.now))
+    }
+
+    /// Makes it an input that a variable is set and not empty.
+    pub fn present(&mut self, name: &OsStr) {
+        self.add(Input::Present { name: name.to_owned() });
+    }
+
+    /// Makes the names and values of all variables inputs.
+    pub fn all_variables(&mut self, caller: &Variables) {
+        let all = caller.iter().filter(|(name, _)| !is_of_shell(name));
+        for (name, value) in all.clone() {
+            self.variable(name, Some(value));
+        }
+        self.add(Input::Only { names: all.map(|(name, _)| name.clone()).collect() });
+    }
+
+    /// Makes it an input where a program is found: in the directory `first`, or else on the caller's
+    /// `PATH`. Says where that is.
+    pub fn program(&mut self, name: &OsStr, first: &Path, caller: &Variables) -> Option<PathBuf> {
+        let first = first.as_os_str();
+        let found = find_program(name, first, caller);
+        let path = found.as_ref().map(PathBuf::from);
+        self.add(Input::Program { name: name.to_owned(), first: first.to_owned(), found });
+        path
+    }
+
+    /// Makes it an input what kind of thing is at a path, but not its content.
+    pub fn kind(&mut self, path: &Path) -> io::Result<()> {
+        match mode_of(path)? {
+            Some(mode) => self.add(Input::Kind { path: path.to_owned(), mode }),
+            // Of what is missing there is no more to know.
+            None => self.missing(path),
+        }
+        Ok(())
+    }
+
+    /// Nothing is below what does not exist: of a directory that is missing it is enough to know
+    /// that, and it may stand for several files.
+    fn missing(&mut self, path: &Path) {
+        let is_missing = |path: &&Path| matches!(metadata_of(path), Ok(None));
+        let highest = path.ancestors().take_while(is_missing).last().unwrap_or(path);
+        self.add(Input::File { path: highest.to_owned(), seen: Seen::missing(highest) });
+    }
+
+    /// Directories that more than one file is missing from, and that are no inputs.
+    ///
+    /// Each was looked at before now, so it may have gained one of the files since; but then the
+    /// witness is not settled.
+    fn anchors(&self) -> Vec<PathBuf> {
+        let mut places: Vec<&Path> = self.inputs.iter().filter_map(missing_from).collect();
+        places.sort();
+        let is_input = |place: &Path| {
+            let mut inputs = self.inputs.iter();
+            inputs.any(|input| matches!(input, Input::Directory { path, .. } if path == place))
+        };
+        let mut anchors: Vec<PathBuf> = places
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1] && !is_input(pair[0]))
+            .map(|pair| pair[0].to_owned())
+            .collect();
+        anchors.dedup();
+        anchors
+    }
+
     fn add(&mut self, input: Input) {
         if !self.inputs.contains(&input) {
             self.inputs.push(input);
@@ -170,13 +296,55 @@ impl Observed {
 
     /// All inputs, the cheap ones first.
     pub(crate) fn into_inputs(mut self) -> Vec<Input> {
+        for path in self.anchors() {
+            if let Ok(witness) = Witness::of(&path) {
+                self.add(Input::Anchor { path, seen: Seen::new(witness, None, self.now) });
+            }
+        }
         self.inputs.sort_by_key(Input::rank);
         self.inputs
     }
 }
 
+/// What scripts may have asked of the machine or the user.
+fn fact_of_host(name: &str) -> Option<String> {
+    let facts = [HostFact::System, HostFact::User, HostFact::Processors];
+    facts.into_iter().find(|fact| fact.name() == name).map(|fact| fact.value(Path::new("/")))
+}
+
+/// What every shell sets for itself; an activation neither sees nor changes the caller's.
+pub(crate) fn is_of_shell(name: &OsStr) -> bool {
+    name == "_" || name == "OLDPWD" || name == "PWD" || name == "SHLVL"
+}
+
+/// The first executable file of that name. Relative directories are passed over: what they mean
+/// depends on where one is.
+fn find_program(name: &OsStr, first: &OsStr, caller: &Variables) -> Option<OsString> {
+    let path = caller.get(OsStr::new("PATH")).map(OsString::as_os_str).unwrap_or_default();
+    let dirs = std::iter::once(first).chain(split(path, b':')).map(Path::new);
+    let mut files = dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+    let is_program = |file: &PathBuf| {
+        rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
+    };
+    files.find(is_program).map(PathBuf::into_os_string)
+}
+
+fn mode_of(path: &Path) -> io::Result<Option<u32>> {
+    Ok(metadata_of(path)?.map(|metadata| metadata.mode()))
+}
+
+/// The place of a file that was missing.
+fn missing_from(input: &Input) -> Option<&Path> {
+    match input {
+        Input::File { path, seen } if seen.is_absent() => path.parent(),
+        _ => None,
+    }
+}
+
 fn look_at_file(path: &Path, now: SystemTime) -> io::Result<(Seen, Option<Vec<u8>>)> {
-    let Some(metadata) = metadata_of(path)? else { return Ok((Seen::new(None, None, now), None)) };
+    let Some(metadata) = metadata_of(path)? else {
+        return Ok((Seen::missing(path), None));
+    };
     if !metadata.is_file() {
         // Reading a pipe or a device might never end, and could not be repeated for a proof.
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -207,18 +375,22 @@ fn look_at_directory(path: &Path, now: SystemTime) -> io::Result<Seen> {
     Ok(Seen::new(witness, digest, now))
 }
 
-/// Names, and for a `.dist-info` directory (an installed package) also its `RECORD`, which holds
+/// Of `conda-meta`, the records of installed packages: tools leave marks of their own beside them.
+/// Of any other directory the names, and for a `.dist-info` directory (an installed package) also its `RECORD`, which holds
 /// the hashes of its files: the same version may have been installed again from another wheel.
 fn digest_of_names(path: &Path) -> io::Result<Digest> {
+    let is_conda_meta = path.file_name().is_some_and(|name| name == "conda-meta");
     let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name == "__pycache__" {
+        let is_record = name.as_bytes().ends_with(b".json");
+        if name == "__pycache__" || is_conda_meta && !is_record {
             continue;
         }
         let record = match name.as_bytes().ends_with(b".dist-info") {
             true => fs::read(entry.path().join("RECORD")).ok().map(Digest::of),
+            false if is_conda_meta => Some(Digest::of(fs::read(entry.path())?)),
             false => None,
         };
         entries.push((name, record));
@@ -232,9 +404,21 @@ fn digest_of_names(path: &Path) -> io::Result<Digest> {
 }
 
 impl Seen {
+    /// Nothing.
+    fn missing(path: &Path) -> Self {
+        // What a link points to may appear without a trace in the directory of the link.
+        let settled = fs::symlink_metadata(path).is_err();
+        Self { digest: None, witness: None, settled }
+    }
+
     fn new(witness: Option<Witness>, digest: Option<Digest>, now: SystemTime) -> Self {
         let settled = witness.is_none_or(|witness| witness.is_settled(now));
         Self { digest, witness, settled }
+    }
+
+    /// Whether nothing was there, not even a link to nothing.
+    fn is_absent(&self) -> bool {
+        self.digest.is_none() && self.witness.is_none() && self.settled
     }
 
     /// Whether this witness proves that nothing changed.
@@ -264,9 +448,23 @@ pub struct Still {
 /// Compares inputs with the world, in their order, up to the first that differs.
 pub fn check(inputs: &[Input], situation: &Situation) -> Result<Still, Difference> {
     let mut renewed = None;
+    let mut unchanged: Vec<&Path> = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
-        if let Some(input) = check_one(input, situation)? {
-            renewed.get_or_insert_with(|| inputs.to_vec())[index] = input;
+        if missing_from(input).is_some_and(|place| unchanged.contains(&place)) {
+            continue;
+        }
+        if let Input::Anchor { path, seen } = input {
+            if seen.holds_for(Witness::of(path).ok().flatten()) {
+                unchanged.push(path);
+            }
+            continue;
+        }
+        match (check_one(input, situation)?, input) {
+            (Some(input), _) => {
+                renewed.get_or_insert_with(|| inputs.to_vec())[index] = input;
+            }
+            (None, Input::Directory { path, seen }) if seen.settled => unchanged.push(path),
+            (None, _) => {}
         }
     }
     Ok(Still { renewed })
@@ -277,20 +475,49 @@ fn check_one(input: &Input, situation: &Situation) -> Result<Option<Input>, Diff
     match input {
         Input::Fact { name, value } => {
             let known = situation.facts.iter().find(|(known, _)| known == name);
-            match known.map(|(_, value)| value) {
-                Some(now) if now == value => Ok(None),
-                now => Err(Difference::Fact {
-                    name: name.clone(),
-                    before: value.clone(),
-                    now: now.cloned(),
-                }),
+            let now = known.map(|(_, value)| value.clone()).or_else(|| fact_of_host(name));
+            if now.as_ref() == Some(value) {
+                return Ok(None);
             }
+            Err(Difference::Fact { name: name.clone(), before: value.clone(), now })
         }
         Input::Variable { name, digest } => {
             let value = situation.caller.get(name).map(OsString::as_os_str);
             match How::between(digest.as_ref(), digest_of_value(name, value).as_ref()) {
                 None => Ok(None),
                 Some(how) => Err(Difference::Variable { name: name.clone(), how }),
+            }
+        }
+        Input::Present { name } => match situation.caller.get(name) {
+            Some(value) if !value.is_empty() => Ok(None),
+            _ => Err(Difference::Empty { name: name.clone() }),
+        },
+        Input::Only { names } => {
+            let is_new =
+                |name: &&OsString| !is_of_shell(name) && names.binary_search(name).is_err();
+            match situation.caller.keys().find(is_new) {
+                None => Ok(None),
+                Some(name) => Err(Difference::Variable { name: name.clone(), how: How::Appeared }),
+            }
+        }
+        Input::Program { name, first, found } => {
+            let now = find_program(name, first, situation.caller);
+            if now == *found {
+                return Ok(None);
+            }
+            let path = |found: Option<OsString>| found.map(PathBuf::from);
+            let (before, now) = (path(found.clone()), path(now));
+            Err(Difference::Program { name: name.clone(), before, now })
+        }
+        // Proves others, and is looked at by the one who checks them all.
+        Input::Anchor { .. } => Ok(None),
+        Input::Kind { path, mode } => {
+            let differs = |how| Difference::Path { path: path.clone(), how };
+            let now = mode_of(path).map_err(|_| differs(How::Unreadable))?;
+            match now {
+                Some(now) if now == *mode => Ok(None),
+                Some(_) => Err(differs(How::Changed)),
+                None => Err(differs(How::Vanished)),
             }
         }
         Input::File { path, seen } => {
@@ -321,94 +548,5 @@ fn check_path(
     match How::between(seen.digest.as_ref(), current.digest.as_ref()) {
         Some(how) => Err(differs(how)),
         None => Ok((current != *seen).then_some(current)),
-    }
-}
-
-/// In which way something differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// It is there, as it was, but not the same.
-    Changed,
-    /// It was not there.
-    Appeared,
-    /// It is not there any more.
-    Vanished,
-    /// It cannot be compared.
-    Unreadable,
-}
-
-impl How {
-    fn between(before: Option<&Digest>, now: Option<&Digest>) -> Option<Self> {
-        match (before, now) {
-            (Some(before), Some(now)) => (before != now).then_some(Self::Changed),
-            (None, Some(_)) => Some(Self::Appeared),
-            (Some(_), None) => Some(Self::Vanished),
-            (None, None) => None,
-        }
-    }
-}
-
-impl fmt::Display for How {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Changed => "changed",
-            Self::Appeared => "appeared",
-            Self::Vanished => "vanished",
-            Self::Unreadable => "cannot be read",
-        })
-    }
-}
-
-/// The first input that is not what it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Difference {
-    /// A fact.
-    Fact {
-        /// Which one.
-        name: String,
-        /// What it was.
-        before: String,
-        /// What it is, if that is known.
-        now: Option<String>,
-    },
-    /// A variable of the caller.
-    Variable {
-        /// Its name.
-        name: OsString,
-        /// In which way.
-        how: How,
-    },
-    /// A file or a directory.
-    Path {
-        /// Where.
-        path: PathBuf,
-        /// In which way.
-        how: How,
-    },
-}
-
-impl Difference {
-    /// How far a check came before it met this difference.
-    pub(crate) fn progress(&self) -> u8 {
-        match self {
-            Self::Fact { .. } => 0,
-            Self::Variable { .. } => 1,
-            Self::Path { .. } => 2,
-        }
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fact { name, before, now: Some(now) } => {
-                write!(f, "{name} changed from `{before}` to `{now}`")
-            }
-            Self::Fact { name, .. } => write!(f, "{name} is not known"),
-            Self::Variable { name, how } => {
-                write!(f, "variable `{}` {how}", Path::new(name).display())
-            }
-            Self::Path { path, how } => write!(f, "`{}` {how}", path.display()),
-        }
     }
 }

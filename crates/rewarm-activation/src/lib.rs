@@ -39,26 +39,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod builder;
 mod clean;
+mod conda;
 mod config;
 mod delta;
+mod difference;
 mod dotenv;
+mod error;
 mod formats;
 mod hook;
 mod input;
 mod lookup;
+pub mod observe;
 mod record;
 pub mod template;
 mod venv;
 
 pub use clean::clean_env;
+pub use conda::{Computed, CondaRequest, ScriptShell, activate_conda, bare_metadata};
 pub use config::{ActivationConfig, ActivationRequest, in_order};
 pub use delta::{Change, Delta, List, Op, Variables, changes, variables};
+pub use difference::{Difference, How};
+pub use error::ActivateError;
 pub use formats::{describe, formats};
 pub use hook::{HookError, Shell, UnknownShell, hook, hook_json};
-pub use input::{Difference, How, Input, Observed, Seen, Situation, Still, check};
+pub use input::{Input, Observed, Seen, Situation, Still, check};
 pub use lookup::{Hit, Miss, lookup};
 pub use record::{Activation, SaveError, Scope, forget, save};
-pub use venv::{ActivateError, activate};
+pub use venv::activate;
 
 pub(crate) use lookup::facts;

@@ -11,7 +11,8 @@ use rewarm_store::Store;
 
 use crate::clean::clean_env;
 use crate::delta::Variables;
-use crate::input::{Difference, Situation, check};
+use crate::difference::Difference;
+use crate::input::{Situation, check};
 use crate::record::{Activation, ActivationRecord, MAX_ENTRIES, Scope};
 
 /// An activation that holds.

@@ -60,8 +60,11 @@ pub struct Activation {
     pub scripts: Vec<OsString>,
     /// What is kept beside it for its user: the tasks of the workspace.
     pub tasks: Vec<u8>,
-    /// Whether it must be computed each time.
+    /// Whether it must be computed each time, because the configuration says so.
     pub volatile: bool,
+    /// Why it must be computed each time: what scripts did whose result cannot be proven to be the
+    /// same the next time. Nothing, if all of it can.
+    pub unproven: Vec<String>,
     /// What it was made from, the cheap ones first.
     pub(crate) inputs: Vec<Input>,
 }
@@ -85,6 +88,11 @@ impl Activation {
         }
     }
 
+    /// Whether a file was there when this was computed, and is an input.
+    pub fn saw(&self, path: &Path) -> bool {
+        self.inputs.iter().any(|input| input.is_present(path))
+    }
+
     /// What it was made from.
     pub fn inputs(&self) -> &[Input] {
         &self.inputs
@@ -105,7 +113,7 @@ pub(crate) struct ActivationRecord {
 
 impl Kind for ActivationRecord {
     const NAME: &'static str = "activation";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 /// How many callers share a record.
@@ -129,9 +137,9 @@ pub enum SaveError {
 
 /// Keeps an activation for later lookups, in front of those of other callers.
 ///
-/// A volatile one is not kept. It replaces an earlier one that answers the same callers.
+/// One that must be computed each time is not kept. It replaces an earlier one that answers the same callers.
 pub fn save(store: &Store, activation: &Activation) -> Result<(), SaveError> {
-    if activation.volatile {
+    if activation.volatile || !activation.unproven.is_empty() {
         return Ok(());
     }
     let key = activation.scope().key();
@@ -168,12 +176,23 @@ mod tests {
         delta.push(Op::Prepend(list()));
         delta.push(Op::Append(list()));
         delta.push(Op::Remove(list()));
+        delta.push(Op::Around { name: "L".into(), before: "b:".into(), after: ":a".into() });
+        delta.push(Op::Copy { name: "C".into(), from: "A".into() });
         let mut observed = Observed::new(SystemTime::UNIX_EPOCH);
         observed.fact("fact", "value");
         observed.variable("SET".as_ref(), Some("x".as_ref()));
         observed.variable("UNSET".as_ref(), None);
+        observed.present("PRESENT".as_ref());
+        observed.program("program".as_ref(), Path::new("/no"), &Variables::new());
+        observed.all_variables(&Variables::new());
         // Below a device there is nothing on any machine.
         observed.path(Path::new("/dev/null/no")).expect("nothing is there");
+        let mut inputs = observed.into_inputs();
+        let Some(Input::File { seen, .. }) = inputs.last().cloned() else {
+            panic!("what is missing comes last");
+        };
+        inputs.push(Input::Kind { path: "/k".into(), mode: 0o100_644 });
+        inputs.push(Input::Anchor { path: "/a".into(), seen });
         let activation = Activation {
             workspace_root: "/w".into(),
             environment: "default".to_owned(),
@@ -183,7 +202,8 @@ mod tests {
             scripts: vec!["s".into()],
             tasks: b"tasks".to_vec(),
             volatile: false,
-            inputs: observed.into_inputs(),
+            unproven: vec!["u".to_owned()],
+            inputs,
         };
         ActivationRecord { activations: vec![activation] }
     }
@@ -194,7 +214,7 @@ mod tests {
         let format = (ActivationRecord::VERSION, bytes.len(), Digest::of(&bytes).to_string());
         // If this fails, readers of the version cannot read what is written now: raise `VERSION`
         // and describe the new format in `docs/store-format.md`.
-        let expected = "8ce239465af0e5c5dba02452b0fa95e55d0108537fcef0b7487d0aa463cabe75";
-        assert_eq!(format, (2, 189, expected.to_owned()));
+        let expected = "439c0ad645b4117bc0fc8644346af9ef9764c9cdc40fc53613a07dc306b622f5";
+        assert_eq!(format, (3, 255, expected.to_owned()));
     }
 }

@@ -38,7 +38,15 @@ def main():
     sys.dont_write_bytecode = True
     started = time.time_ns()
     options = ["--cache-dir", os.devnull]
+    entries, restored = None, []
     if cache:
+        try:
+            entries = Entries(scratch, cache)
+            restored = entries.restore()
+        except Exception:
+            # A module may have arrived in part.
+            empty(cache)
+            entries, restored = None, []
         options = ["--no-sqlite-cache", "--skip-cache-mtime-checks", "--cache-dir", cache]
     sys.argv[1:] = options + arguments
     entry = mypy.__main__.console_entry
@@ -66,8 +74,20 @@ def main():
     if cache and not seeded:
         answer.keep_hints()
     report = Report(os.path.join(scratch, "report"))
+    emptied = answer.number == 2
+    last = [answer] if emptied else passes
+    written = set().union(*[each.written() for each in last])
+    if entries and answer.code in (0, 1) and not any(b"plugged" in p.facts for p in passes):
+        try:
+            entries.export(written)
+        except Exception:
+            remove(os.path.join(scratch, "export"))
+    for tag, names in (("w", written), ("r", restored)):
+        for name in names:
+            report.add(tag, name)
     for each in passes:
         each.tell(report)
+    report.add("emptied", str(int(emptied)))
     report.add("answer", str(answer.number))
     report.add("started", str(started))
     report.add("seeded", str(int(seeded)))
@@ -148,6 +168,10 @@ class Pass:
                 report.add(tag.decode(), os.fsdecode(value))
         if b"end" not in self.facts:
             report.add("x", "mypy ended without a report of what it read")
+
+    def written(self):
+        """Modules that were checked, by the names of their files."""
+        return {os.fsdecode(name) for name in self.facts.get(b"w", [])}
 
     def output(self):
         with open(self.out, "rb") as out, open(self.err, "rb") as err:
@@ -235,6 +259,8 @@ class Observer:
         self.fscache = None
         self.options = None
         self.written = {"meta_ex": 0, "meta": 0}
+        # Modules whose messages were written, by the names of their files.
+        self.checked = set()
         self.modules = set(sys.modules)
         self.calm = False
 
@@ -300,6 +326,8 @@ class Observer:
         for kind in self.written:
             if isinstance(target, str) and target.endswith((".%s.ff" % kind, ".%s.json" % kind)):
                 self.written[kind] += 1
+        if isinstance(target, str) and target.endswith(".meta_ex.ff") and self.cache:
+            self.checked.add(os.path.relpath(target, self.cache)[: -len(".meta_ex.ff")])
         return result
 
     def on_exit(self, code):
@@ -320,6 +348,8 @@ class Observer:
             for value in sorted(values):
                 if tag not in ("f", "p", "l", "D") or not self.is_own(value):
                     report.add(tag, value)
+        for name in sorted(self.checked):
+            report.add("w", name)
         report.add("rechecked", str(self.written["meta_ex"] or self.written["meta"]))
         report.add("end", "")
         report.close()
@@ -393,6 +423,7 @@ class Observer:
         if self.options is None:
             return
         if self.options.plugins and self.cache:
+            self.note("plugged", "")
             self.take_plugins()
         for name in self.EFFECTS:
             if getattr(self.options, name, None):

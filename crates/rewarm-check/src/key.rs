@@ -126,6 +126,11 @@ impl Snapshot {
         hasher.finish()
     }
 
+    /// The key of everything that each module's result depends on beside sources.
+    pub(crate) fn everything_global(&self) -> Digest {
+        self.global().finish()
+    }
+
     fn global(&self) -> Hasher {
         let mut hasher = Hasher::new("check mypy namespace 1");
         for (name, digest) in &self.facets {
@@ -151,7 +156,7 @@ impl Snapshot {
     }
 }
 
-fn globs(texts: &[String]) -> Result<Option<GlobSet>, CheckError> {
+pub(crate) fn globs(texts: &[String]) -> Result<Option<GlobSet>, CheckError> {
     let mut set = GlobSetBuilder::new();
     for text in texts {
         let error = |source| CheckError::Glob { glob: text.clone(), source };

@@ -10,9 +10,12 @@
 //! below the project. Under it lie runs with what they were *observed* to read beside that, and a
 //! run is replayed if all of it is still the same. Entries name no absolute path, so they hold in
 //! another checkout.
+//!
+//! [`check_with`] does the same for other checkers, as whole runs.
 
 mod arguments;
 mod configuration;
+mod entries;
 mod environment;
 mod formats;
 mod interpreter;
@@ -24,8 +27,10 @@ mod replay;
 mod request;
 mod run;
 mod seal;
+mod tools;
 mod witness;
 
 pub use formats::{describe, formats};
 pub use replay::check;
 pub use request::{CheckError, Event, Report, Request, Reuse, Timing};
+pub use tools::{Checker, Program, check_with};

@@ -5,7 +5,7 @@
 //! were looked up with their relevant names, and variables. All are stored under names that hold on
 //! every machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::io;
@@ -38,6 +38,12 @@ pub(crate) struct Observed {
     pub(crate) seeded: bool,
     /// Modules checked again.
     pub(crate) rechecked: Option<usize>,
+    /// Names of the modules that were checked, whether they were exported or not.
+    pub(crate) written: BTreeSet<Vec<u8>>,
+    /// Names of the modules that were put into the cache.
+    pub(crate) restored: BTreeSet<Vec<u8>>,
+    /// Whether nothing is left of what the cache held.
+    pub(crate) emptied: bool,
 }
 
 /// How a directory was looked at; later ones say more.
@@ -72,6 +78,9 @@ impl Observed {
                 b"x" => found.reasons.push(text()),
                 b"answer" => found.answer = text(),
                 b"seeded" => found.seeded = *value == b"1",
+                b"emptied" => found.emptied = *value == b"1",
+                b"w" => drop(found.written.insert(value.to_vec())),
+                b"r" => drop(found.restored.insert(value.to_vec())),
                 b"rechecked" => found.rechecked = text().parse().ok(),
                 b"started" => {
                     let nanos = Duration::from_nanos(text().parse().ok()?);

@@ -29,6 +29,16 @@ impl Place {
         Self(bytes)
     }
 
+    /// Whether it names a path that other machines do not have.
+    pub(crate) fn is_absolute(&self) -> bool {
+        self.0.starts_with(b"root:")
+    }
+
+    /// The place with another suffix, if it has this one.
+    pub(crate) fn with_suffix(&self, old: &[u8], new: &[u8]) -> Option<Self> {
+        Some(Self([self.0.strip_suffix(old)?, new].concat()))
+    }
+
     /// For people: paths below the project are shown without their anchor.
     pub(crate) fn display(&self) -> String {
         let text = String::from_utf8_lossy(&self.0).into_owned();
@@ -64,6 +74,11 @@ impl Places {
             self.anchors.push((name.to_owned(), directory.to_owned()));
             self.anchors.sort_by_key(|(_, dir)| std::cmp::Reverse(dir.components().count()));
         }
+    }
+
+    /// Every anchor with its directory, deeper ones first.
+    pub(crate) fn anchors(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.anchors.iter().map(|(name, directory)| (name.as_str(), directory.as_path()))
     }
 
     /// The stored name of an absolute path.

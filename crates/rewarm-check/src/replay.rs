@@ -10,6 +10,7 @@ use rewarm_store::{Digest, Hasher, Kind, RecordError, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Class, classify};
+use crate::entries::Entries;
 use crate::environment::Facet;
 use crate::key::{Snapshot, Subject};
 use crate::observed::{Inputs, Observed};
@@ -44,7 +45,7 @@ const ANSWERS: usize = 4;
 /// The facets of the last run of a request in this checkout, to say what differs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trace {
-    facets: Vec<Facet>,
+    pub(crate) facets: Vec<Facet>,
 }
 
 impl Kind for Trace {
@@ -52,8 +53,21 @@ impl Kind for Trace {
     const VERSION: u16 = 1;
 }
 
+impl Trace {
+    /// The names of the facets that differ.
+    pub(crate) fn differences(&self, after: &[Facet]) -> Vec<String> {
+        let map = |facets: &[Facet]| -> std::collections::BTreeMap<_, _> {
+            facets.iter().cloned().collect()
+        };
+        let (old, new) = (map(&self.facets), map(after));
+        let changed = after.iter().filter(|(name, digest)| old.get(name) != Some(digest));
+        let gone = self.facets.iter().filter(|(name, _)| !new.contains_key(name));
+        changed.chain(gone).map(|(name, _)| name.clone()).collect()
+    }
+}
+
 /// How many differences a report names.
-const DIFFERENCES: usize = 10;
+pub(crate) const DIFFERENCES: usize = 10;
 
 /// Answers a request as a cold run of mypy would, from the store where that is certain.
 ///
@@ -150,14 +164,29 @@ impl Check<'_> {
         });
         let private = private.map_err(|error| self.uncached("mypy's cache", &error)).ok();
         let cache = private.as_ref().map(|(private, _)| private.path());
+        let entries = Entries {
+            store: self.store,
+            subject: &self.subject,
+            namespace: snapshot.everything_global(),
+            now: self.now,
+        };
+        let supplied = cache.map(|cache| entries.supply(cache, scratch.path(), table)).transpose();
+        let supplied = supplied.map_err(|error| self.uncached("known modules", &error));
+        let supplied = supplied.ok().flatten().unwrap_or_default();
         let mut finished = run::observed(request, scratch.path(), cache, self.events)?;
         let observed = finished.observed.take();
         let unstored = self.store_answer(&finished, observed.as_ref(), (snapshot, key), table)?;
         if let Some((private, seal)) = private
             && unstored.may_seed
-            && let Err(error) = seal.renew(private.path()).and_then(|()| private.publish())
+            && let Some(observed) = &observed
         {
-            self.uncached("mypy's cache", &error);
+            let run = (supplied, observed);
+            let taken = entries.take_in(private.path(), scratch.path(), run, table);
+            if let Err(error) =
+                taken.and_then(|()| seal.renew(private.path())).and_then(|()| private.publish())
+            {
+                self.uncached("mypy's cache", &error);
+            }
         }
         let observed = observed.unwrap_or_default();
         let reuse = Reuse::Ran {
@@ -216,14 +245,7 @@ impl Check<'_> {
     /// The inputs that differ from the last run with these arguments.
     fn compare(&self, snapshot: &Snapshot) -> Vec<String> {
         let Some(trace) = self.store.read::<Trace>(&self.trace_key()) else { return Vec::new() };
-        let (before, after) = (trace.facets, snapshot.all_facets());
-        let map = |facets: &[Facet]| -> std::collections::BTreeMap<_, _> {
-            facets.iter().cloned().collect()
-        };
-        let (old, new) = (map(&before), map(&after));
-        let changed = after.iter().filter(|(name, digest)| old.get(name) != Some(digest));
-        let gone = before.iter().filter(|(name, _)| !new.contains_key(name));
-        changed.chain(gone).map(|(name, _)| name.clone()).collect()
+        trace.differences(&snapshot.all_facets())
     }
 
     fn leave_trace(&self, snapshot: &Snapshot) -> Result<(), RecordError> {

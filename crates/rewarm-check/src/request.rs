@@ -141,6 +141,14 @@ pub enum CheckError {
         /// What is wrong with it.
         source: globset::Error,
     },
+    /// A checker cannot be started.
+    #[error("cannot run `{}`", path.display())]
+    Program {
+        /// The checker.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// No directory could be made for mypy's output.
     #[error("cannot make a temporary directory in `{}`", path.display())]
     Scratch {

@@ -17,7 +17,7 @@ use crate::configuration::variable;
 use crate::observed::Observed;
 use crate::request::{CheckError, Event, Request};
 
-const DRIVER: &str = include_str!("driver.py");
+const DRIVER: &str = concat!(include_str!("entries.py"), include_str!("driver.py"));
 
 /// The console script, without the driver.
 const PLAIN: &str = "import os, sys
@@ -143,7 +143,7 @@ pub(crate) fn interactive(request: &Request) -> Result<Finished, CheckError> {
 }
 
 /// Runs a command to its end, apart from the terminal.
-fn capture(mut command: Command, events: &dyn Fn(Event)) -> io::Result<Output> {
+pub(crate) fn capture(mut command: Command, events: &dyn Fn(Event)) -> io::Result<Output> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn()?;
     events(Event::Started { group: child.id() });
@@ -167,6 +167,6 @@ fn error(request: &Request, source: io::Error) -> CheckError {
 }
 
 /// The exit code, as a shell gives it for signals.
-fn code(status: ExitStatus) -> i32 {
+pub(crate) fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }

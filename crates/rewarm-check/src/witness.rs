@@ -51,8 +51,16 @@ pub(crate) struct Table {
 impl Table {
     /// Reads the table of the project at `root`, a canonical path.
     pub(crate) fn load(store: &Store, root: &Path, now: SystemTime) -> Self {
+        Self::load_for(store, "", root, now)
+    }
+
+    /// The same, for runs that look at other files than mypy's.
+    pub(crate) fn load_for(store: &Store, purpose: &str, root: &Path, now: SystemTime) -> Self {
         let mut key = Hasher::new("check witness 1");
         key.field(root.as_os_str().as_encoded_bytes());
+        if !purpose.is_empty() {
+            key.field(purpose);
+        }
         let key = key.finish();
         let entries = store.read::<Stored>(&key).map(|stored| stored.entries).unwrap_or_default();
         let entries = entries.into_iter().collect();

@@ -40,11 +40,7 @@ pub(crate) fn insert(
     variant: Variant,
     request: &HeaderMap,
 ) {
-    update(store, key, |record| {
-        let mut record = record.unwrap_or_else(|| Record::new(url));
-        record.insert(variant, request);
-        (Some(record), ())
-    });
+    insert_unless(store, key, url, (variant, request), |_| false);
 }
 
 /// Adds a response that another cache kept, unless one that is as new is there already.
@@ -55,12 +51,22 @@ pub(crate) fn insert_unless_newer(
     variant: Variant,
     request: &HeaderMap,
 ) {
+    let came = variant.response_time;
+    let is_as_new = |present: &Variant| present.matches(request) && present.response_time >= came;
+    insert_unless(store, key, url, (variant, request), is_as_new);
+}
+
+/// Adds a response unless one of those that are there forbids it.
+fn insert_unless(
+    store: &Store,
+    key: &Digest,
+    url: &Url,
+    (variant, request): (Variant, &HeaderMap),
+    forbids: impl Fn(&Variant) -> bool,
+) {
     update(store, key, |record| {
         let mut record = record.unwrap_or_else(|| Record::new(url));
-        let is_older = |present: &Variant| {
-            present.matches(request) && present.response_time >= variant.response_time
-        };
-        if record.variants.iter().any(is_older) {
+        if record.variants.iter().any(forbids) {
             return (None, ());
         }
         record.insert(variant, request);

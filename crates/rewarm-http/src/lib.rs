@@ -35,6 +35,8 @@ mod request;
 pub mod resume;
 mod spill;
 mod stored;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod transport;
 mod upload;

@@ -285,18 +285,11 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::testing::header_map;
 
     fn variant(vary: &'static str, request: &HeaderMap, second: u64) -> Variant {
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
-        let response = map(&[("vary", vary)]);
+        let response = header_map(&[("vary", vary)]);
         let names = vary_names(&response).expect("no star");
         Variant {
             vary: vary_of(names, request),
@@ -306,20 +299,20 @@ mod tests {
 
     #[test]
     fn rfc9111_4_1_vary_compares_normalised_fields() {
-        let stored = variant("Accept, X-A", &map(&[("accept", "a , b"), ("x-a", "1")]), 0);
-        assert!(stored.matches(&map(&[("accept", "a"), ("accept", "b"), ("x-a", "1")])));
-        assert!(!stored.matches(&map(&[("accept", "a,b")])));
-        assert!(stored.matches(&map(&[("accept", "b,a"), ("x-a", "1")])));
-        assert!(!stored.matches(&map(&[("accept", "b"), ("x-a", "1")])));
-        let absent = variant("Accept", &map(&[]), 0);
-        assert!(absent.matches(&map(&[("x-a", "1")])));
-        assert!(!absent.matches(&map(&[("accept", "")])));
+        let stored = variant("Accept, X-A", &header_map(&[("accept", "a , b"), ("x-a", "1")]), 0);
+        assert!(stored.matches(&header_map(&[("accept", "a"), ("accept", "b"), ("x-a", "1")])));
+        assert!(!stored.matches(&header_map(&[("accept", "a,b")])));
+        assert!(stored.matches(&header_map(&[("accept", "b,a"), ("x-a", "1")])));
+        assert!(!stored.matches(&header_map(&[("accept", "b"), ("x-a", "1")])));
+        let absent = variant("Accept", &HeaderMap::new(), 0);
+        assert!(absent.matches(&header_map(&[("x-a", "1")])));
+        assert!(!absent.matches(&header_map(&[("accept", "")])));
     }
 
     #[test]
     fn rfc9110_12_5_5_a_star_anywhere_in_vary_matches_nothing() {
-        assert_eq!(vary_names(&map(&[("vary", "accept, *")])), None);
-        assert_eq!(vary_names(&map(&[("vary", "accept"), ("vary", "*")])), None);
+        assert_eq!(vary_names(&header_map(&[("vary", "accept, *")])), None);
+        assert_eq!(vary_names(&header_map(&[("vary", "accept"), ("vary", "*")])), None);
     }
 
     #[test]
@@ -342,13 +335,17 @@ mod tests {
     #[test]
     fn credentials_part_records_and_flights() {
         let url = Url::parse("http://h/").expect("a URL");
-        let (none, a, b) = (map(&[]), map(&[("authorization", "a")]), map(&[("cookie", "a")]));
+        let (none, a, b) = (
+            HeaderMap::new(),
+            header_map(&[("authorization", "a")]),
+            header_map(&[("cookie", "a")]),
+        );
         assert_ne!(key(&url, &none), key(&url, &a));
         assert_ne!(key(&url, &a), key(&url, &b));
         let key = key(&url, &none);
-        let accept = map(&[("accept", "a")]);
+        let accept = header_map(&[("accept", "a")]);
         assert_ne!(flight_key(&key, &accept), flight_key(&key, &none));
-        let range = map(&[("accept", "a"), ("range", "bytes=0-"), ("if-range", "\"x\"")]);
+        let range = header_map(&[("accept", "a"), ("range", "bytes=0-"), ("if-range", "\"x\"")]);
         assert_eq!(flight_key(&key, &accept), flight_key(&key, &range));
     }
 

@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED};
 
-use crate::policy::freshness::date;
+use crate::policy::date::date;
 
 /// The `If-Range` that makes resuming safe: a strong entity tag, else a `Last-Modified` that is
 /// strong because the response was made at least a second after it (RFC 9110 section 8.8.2.2).
@@ -68,19 +68,12 @@ fn number(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::testing::header_map;
 
     #[test]
     fn rfc9110_13_1_5_only_strong_validators_resume() {
         let text = |fields: &[(&'static str, &'static str)]| {
-            if_range(&map(fields)).map(|value| value.to_str().expect("ASCII").to_owned())
+            if_range(&header_map(fields)).map(|value| value.to_str().expect("ASCII").to_owned())
         };
         assert_eq!(text(&[("etag", "\"a\"")]).as_deref(), Some("\"a\""));
         assert_eq!(text(&[("etag", "W/\"a\"")]), None);
@@ -96,7 +89,7 @@ mod tests {
 
     #[test]
     fn rfc9110_14_4_a_part_beyond_the_whole_is_no_part() {
-        let of = |text: &'static str| content_range(&map(&[("content-range", text)]));
+        let of = |text: &'static str| content_range(&header_map(&[("content-range", text)]));
         assert_eq!(of("bytes 0-9/10"), Some((0, 9, Some(10))));
         assert_eq!(of("bytes 0-9/*"), Some((0, 9, None)));
         for wrong in ["bytes 0-9/9", "bytes 0-9/0", "bytes 9-0/10", "bytes 0-+9/10", "bytes -9/10"]
@@ -107,9 +100,9 @@ mod tests {
 
     #[test]
     fn rfc9110_14_4_only_the_exact_rest_is_accepted() {
-        let none = map(&[]);
+        let none = HeaderMap::new();
         let fits = |text: &'static str, total| {
-            is_the_rest(&map(&[("content-range", text)]), 5, total, &none)
+            is_the_rest(&header_map(&[("content-range", text)]), 5, total, &none)
         };
         assert!(fits("bytes 5-9/10", Some(10)));
         assert!(fits("bytes 5-9/10", None));
@@ -123,7 +116,7 @@ mod tests {
         assert!(!fits("bytes +5-9/10", Some(10)));
         assert!(!fits("5-9/10", Some(10)));
         assert!(!is_the_rest(&none, 5, Some(10), &none));
-        let part = map(&[("content-range", "bytes 5-9/10"), ("etag", "\"b\"")]);
-        assert!(!is_the_rest(&part, 5, Some(10), &map(&[("etag", "\"a\"")])));
+        let part = header_map(&[("content-range", "bytes 5-9/10"), ("etag", "\"b\"")]);
+        assert!(!is_the_rest(&part, 5, Some(10), &header_map(&[("etag", "\"a\"")])));
     }
 }

@@ -4,6 +4,7 @@
 //! (RFC 9112 section 11.2), is a broken connection, and that connection is not used again.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::config::{ClientConfig, Clock};
 use crate::connect::{Answered, ConnectError, Connector};
 use crate::error::{Cause, ErrorKind, FetchError};
+use crate::policy::date::parse_date;
 use crate::request::{Event, Events, Interim, Request};
 use crate::upload::{Activity, WireBody};
 use crate::url::Url;
@@ -43,6 +45,10 @@ const HEAD_SIZE: usize = 64 * 1024;
 
 /// Fields that the head of an answer may have.
 const HEAD_FIELDS: usize = 256;
+
+/// Interim answers to one request that are told to the caller, and count as a sign of life. An origin
+/// that sends more of them is waited for no longer than a silent one.
+const INTERIM_ANSWERS: u32 = 64;
 
 /// Bytes of one HTTP/2 body that may be under way: what a distance of 50 ms needs for 80 MB/s.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -391,9 +397,13 @@ fn prepare(
 
 /// Has interim answers told to the caller.
 fn pass_on(request: &mut http::Request<WireBody>, interim: Interim, activity: Activity) {
+    let left = AtomicU32::new(INTERIM_ANSWERS);
     hyper::ext::on_informational(request, move |response| {
-        activity.note();
-        interim(response.status(), response.headers());
+        let spend = |left: u32| left.checked_sub(1);
+        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() {
+            activity.note();
+            interim(response.status(), response.headers());
+        }
     });
 }
 
@@ -450,7 +460,7 @@ fn is_worth_retrying(status: StatusCode) -> bool {
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse().map(Duration::from_secs).ok();
-    let until = || httpdate::parse_http_date(text).ok()?.duration_since(now).ok();
+    let until = || parse_date(text.as_bytes())?.duration_since(now).ok();
     seconds.or_else(until)
 }
 
@@ -466,7 +476,7 @@ mod tests {
 
     #[test]
     fn rfc9110_10_2_3_retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
+        let now = parse_date(b"Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
         let of = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, http::HeaderValue::from_static(text));

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, PoisonError};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -117,6 +117,10 @@ impl Service {
         let response = self.config.client.open(&request, NO_EVENTS).await;
         let refused = |error| fate.refusal().unwrap_or_else(|| Refusal::of(&error));
         let mut response = response.map_err(refused)?;
+        if matches!(self.mode, Mode::Packages(_)) {
+            // It is for whoever the credentials of the upstream belong to, which is not the client.
+            response.headers.remove(SET_COOKIE);
+        }
         let rewrite = match page {
             Some(page) => page.answer(&response.url, response.status, &mut response.headers),
             None => Ok(None),

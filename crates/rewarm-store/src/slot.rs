@@ -66,6 +66,16 @@ impl Slot {
         Ok(PrivateDir { slot: self.clone(), dir })
     }
 
+    /// The directory itself, to be read where it is; `None` if the slot is empty. It counts as used
+    /// now. Lease the key before, so that it is not swept, and let nobody publish meanwhile.
+    pub fn directory(&self) -> io::Result<Option<PathBuf>> {
+        let Some((path, _)) = self.open()? else { return Ok(None) };
+        if path.starts_with(self.store.root()) {
+            let _ = mark_used(&path);
+        }
+        Ok(Some(path))
+    }
+
     /// Fills `dir`. `false` if the slot went away or was replaced meanwhile.
     fn seed(&self, dir: &TempDir, copy: &impl Fn(&Path) -> bool) -> io::Result<bool> {
         let Some((path, from)) = self.open()? else { return Ok(true) };

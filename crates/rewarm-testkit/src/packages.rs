@@ -233,18 +233,23 @@ fn record(files: &[(String, Vec<u8>, u32)], info: &str, fault: Option<Fault>) ->
     text.into_bytes()
 }
 
+/// Options of an entry; without a time of its own it would carry the current one.
+fn dated(method: CompressionMethod) -> SimpleFileOptions {
+    let options = SimpleFileOptions::default().compression_method(method);
+    options.last_modified_time(zip::DateTime::default())
+}
+
 /// A zip of these files; entries carry a fixed time.
 fn zip_of(files: &[(String, Vec<u8>, u32)], fault: Option<Fault>) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = matches!(fault, Some(Fault::Crc | Fault::Duplicate));
     let method = if stored { CompressionMethod::Stored } else { CompressionMethod::Deflated };
     for (path, content, mode) in files {
-        let options =
-            SimpleFileOptions::default().compression_method(method).unix_permissions(*mode);
+        let options = dated(method).unix_permissions(*mode);
         zip.start_file(path.as_str(), options).expect("a name that the writer takes");
         zip.write_all(content).expect("memory takes every write");
     }
-    let options = SimpleFileOptions::default().compression_method(method);
+    let options = dated(method);
     if fault == Some(Fault::Symlink) {
         zip.add_symlink("link.py", "/etc/passwd", options).expect("a link");
     }

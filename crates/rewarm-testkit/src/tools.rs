@@ -43,6 +43,39 @@ fn make(target: &Path) -> PathBuf {
     dir
 }
 
+/// An environment with a checker that `rewarm check --tool` installs, from the same hash-pinned list;
+/// made once under `target/checkers`, and again when the list changes.
+///
+/// # Panics
+///
+/// If it cannot be made.
+pub fn checker(name: &str) -> PathBuf {
+    let parent = Path::new(TARGET).join("checkers");
+    fs::create_dir_all(&parent).expect("the target directory can be made");
+    let lock = fs::File::create(parent.join(format!("{name}.lock")));
+    let lock = lock.expect("a lock file can be made");
+    lock.lock().expect("the lock can be waited for");
+    let (dir, list) = (parent.join(name), Path::new(PINS).join(format!("{name}.txt")));
+    let wanted = fs::read(&list).expect("the lists of checkers are part of the project");
+    let stamp = dir.join("made-from.txt");
+    if !fs::read(&stamp).is_ok_and(|made_from| made_from == wanted) {
+        println!("installing {name} into `target/checkers`");
+        must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
+        must(
+            Command::new(dir.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
+                .arg(list),
+        );
+        fs::write(&stamp, wanted).expect("the mark of completion can be written");
+    }
+    // A child that another thread forks meanwhile shares the open file.
+    lock.unlock().expect("a lock can be let go");
+    fs::canonicalize(&dir).expect("it is there")
+}
+
+const PINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rewarm/src/commands/check/pins");
+
 /// A directory with the last pip that kept bodies within their heads, to be put on `PYTHONPATH`; made
 /// once under `target/old-pip`.
 ///

@@ -62,6 +62,8 @@ pub(crate) enum Command {
     /// Look at the tasks of the project
     #[command(subcommand)]
     Task(Task),
+    /// Start an interactive shell in the environment
+    Shell(Shell),
     /// Print the text that activates the environment in a shell
     ShellHook(ShellHook),
     /// Type-check, replaying what was checked before
@@ -87,6 +89,13 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Print names for the completions of shells
+    #[command(name = "__complete", hide = true)]
+    Names {
+        /// Which names
+        #[arg(value_enum)]
+        what: Names,
     },
     /// Print the manual page
     #[command(hide = true)]
@@ -131,6 +140,9 @@ pub(crate) struct Lock {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    /// The environment of a pixi workspace [default: default]
+    #[arg(short, long, value_name = "ENV")]
+    pub(crate) environment: Option<String>,
     /// Start from an almost empty environment instead of the caller's
     #[arg(long)]
     pub(crate) clean_env: bool,
@@ -205,15 +217,29 @@ pub(crate) struct TaskGraph {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Shell {
+    /// The shell to start, a name or a path [default: $SHELL]
+    #[arg(short, long, value_name = "SHELL", value_hint = ValueHint::CommandName)]
+    pub(crate) shell: Option<OsString>,
+}
+
+/// What can be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Names {
+    Environments,
+    Tasks,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ShellHook {
-    /// The shell to write for [default: that of $SHELL]
+    /// The shell to write for, or `direnv` [default: that of $SHELL]
     #[arg(short, long, value_name = "SHELL")]
     pub(crate) shell: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Files and directories to check [default: those of mypy's configuration, else all]
+    /// Files and directories to check [default: those of the tool's configuration, else all]
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<OsString>,
     /// Check anew instead of replaying
@@ -222,11 +248,14 @@ pub(crate) struct Check {
     /// Say whether the answer was replayed, and if not, which input differed
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Check with this: mypy, ty, pyright, pyrefly or zuban (repeatable; default: mypy)
+    #[arg(short, long, value_name = "TOOL")]
+    pub(crate) tool: Vec<String>,
     /// Check in the environment as it is, without installing
     #[arg(long)]
     pub(crate) no_install: bool,
-    /// Arguments for mypy
-    #[arg(last = true, value_name = "MYPY ARGUMENTS")]
+    /// Arguments for the tool
+    #[arg(last = true, value_name = "ARGUMENTS")]
     pub(crate) arguments: Vec<OsString>,
 }
 

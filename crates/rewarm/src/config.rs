@@ -52,6 +52,8 @@ pub(crate) struct Cache {
 pub(crate) struct Check {
     /// Further inputs, as patterns relative to the project: files that a plugin reads.
     pub(crate) inputs: Vec<String>,
+    /// What `rewarm check` checks with.
+    pub(crate) tools: Vec<String>,
 }
 
 /// `[tool.rewarm.proxy]`
@@ -111,9 +113,9 @@ const KNOWN: [(&str, &[&str]); 5] = [
             "tasks",
         ],
     ),
-    ("activation", &["env", "env-files", "volatile", "watch", "watch-env"]),
+    ("activation", &["env", "env-files", "pure", "volatile", "watch", "watch-env"]),
     ("cache", &["max-age", "max-size"]),
-    ("check", &["inputs"]),
+    ("check", &["inputs", "tools"]),
     ("proxy", &["upstreams"]),
 ];
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rewarm_activation::{
     self as activation, Activation, ActivationRequest, Observed, Scope, Variables,
 };
+use rewarm_conda::manifest;
 use rewarm_env::{Options, Project, STATE_FILE, Status};
 use rewarm_task::TaskTable;
 
@@ -15,6 +16,7 @@ use crate::context::{Context, now};
 use crate::error::Failure;
 use crate::tasks;
 use crate::venv::{self, Installed};
+use crate::{hot, pixi};
 
 /// A project or bare directory, and where its environment is or will be.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(crate) struct Workspace {
     /// The environment.
     pub(crate) prefix: PathBuf,
     /// What was looked at on the way, before it was used.
-    observed: Observed,
+    pub(crate) observed: Observed,
 }
 
 impl Workspace {
@@ -60,8 +62,21 @@ impl Workspace {
             context.ui.warn(unknown);
         }
         let prefix = prefix(context, project.as_ref(), &root);
-        let pixi = Some(root.join("pixi.toml")).filter(|path| path.is_file());
+        let pixi = manifest::find(&root).filter(|found| found.parent() == Some(&*root));
         Ok(Self { root, project, pixi, config, config_files, prefix, observed })
+    }
+
+    /// A directory with a lock file and nothing else: an environment is to be made there for a tool.
+    pub(crate) fn of_lock(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            project: Some(Project::at(root)),
+            pixi: None,
+            config: File::default(),
+            config_files: Vec::new(),
+            prefix: root.join(".venv"),
+            observed: Observed::new(now()),
+        }
     }
 
     /// The manifest, if this is a pixi workspace.
@@ -112,14 +127,16 @@ pub(crate) fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.is_dir()).collect()
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> Failure {
+pub(crate) fn unreadable(path: &Path, error: std::io::Error) -> Failure {
     let text = format!("cannot read `{}`: {error}", path.display());
     Failure::world(std::io::Error::new(error.kind(), text))
 }
 
 /// How the caller wants to be in the environment.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Wish {
+pub(crate) struct Wish<'a> {
+    /// The environment of a pixi workspace; `None` for the one that the caller is in, or the default.
+    pub(crate) environment: Option<&'a str>,
     pub(crate) clean_env: bool,
     /// Compute the activation even if one is stored.
     pub(crate) force: bool,
@@ -146,7 +163,7 @@ pub(crate) fn activate(
     context: &Context<'_>,
     workspace: &Workspace,
     options: &Options,
-    wish: Wish,
+    wish: Wish<'_>,
 ) -> Result<Activated, Failure> {
     let caller = caller_variables(context);
     let store = context.store()?;
@@ -173,7 +190,7 @@ pub(crate) fn activate(
     let request = ActivationRequest {
         clean_env: wish.clean_env,
         config: workspace.config.activation.clone(),
-        tasks: TaskTable::bytes(&tasks::of_workspace(workspace), "default"),
+        tasks: TaskTable::bytes(&tasks::of_workspace(workspace)?, "default"),
         ..ActivationRequest::new(workspace.root.clone(), workspace.prefix.clone(), observed)
     };
     let activation = activation::activate(request, &caller).map_err(Failure::usage)?;
@@ -198,7 +215,7 @@ fn is_current(
     Ok(matches!(status, Ok(Status::UpToDate(_))))
 }
 
-fn keep(context: &Context<'_>, activation: &Activation) {
+pub(crate) fn keep(context: &Context<'_>, activation: &Activation) {
     if let Ok(store) = context.store()
         && let Err(error) = activation::save(store, activation)
     {
@@ -209,16 +226,44 @@ fn keep(context: &Context<'_>, activation: &Activation) {
 /// Finds the workspace, brings its environment up to date, and activates it.
 pub(crate) fn enter(
     context: &Context<'_>,
-    wish: Wish,
+    wish: Wish<'_>,
     revalidate: bool,
 ) -> Result<(Workspace, Installed, Activated), Failure> {
     let workspace = Workspace::find(context)?;
+    if let Some(manifest) = workspace.pixi_manifest() {
+        let activated = activate_pixi(context, &workspace, manifest, wish)?;
+        return Ok((workspace, Installed::default(), activated));
+    }
+    if let Some(name) = wish.environment {
+        let shown = workspace.root.display();
+        let text = format!("`{shown}` is no pixi workspace, so it has no environment `{name}`");
+        return Err(Failure::usage(text).hint("leave out `--environment`"));
+    }
     let mut options = venv::options(context, &workspace, &args::Install::default())?;
     options.as_before = true;
     options.revalidate = revalidate;
     let installed = venv::ensure(context, &workspace, &options)?;
     let activated = activate(context, &workspace, &options, wish)?;
     Ok((workspace, installed, activated))
+}
+
+/// The activation of an environment of a pixi workspace, as it is installed.
+fn activate_pixi(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    manifest: &Path,
+    wish: Wish<'_>,
+) -> Result<Activated, Failure> {
+    let in_use = hot::environment_in_use(&context.settings.caller, &workspace.root);
+    let environment = wish.environment.or(in_use).unwrap_or(pixi::DEFAULT);
+    let prefix = workspace.root.join(".pixi/envs").join(environment);
+    if !prefix.join("conda-meta").is_dir() {
+        let text =
+            format!("environment `{environment}` is not installed in `{}`", prefix.display());
+        return Err(Failure::usage(text).hint("install it: `pixi install`"));
+    }
+    let target = pixi::Target { manifest, environment, prefix: &prefix };
+    pixi::activate(context, workspace, target, wish, || Ok(true))
 }
 
 /// The environment of a child, as a list.

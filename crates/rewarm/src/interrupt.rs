@@ -5,8 +5,8 @@
 //! always does. SIGHUP is left alone, because `nohup` means it to be ignored.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
@@ -20,11 +20,17 @@ pub(crate) struct Interrupt {
     handle: Handle,
 }
 
-/// Zero stands for none.
 #[derive(Debug, Default)]
 struct State {
-    group: AtomicI32,
+    groups: Mutex<Vec<Pid>>,
+    /// Zero stands for none.
     signal: AtomicI32,
+}
+
+impl State {
+    fn groups(&self) -> std::sync::MutexGuard<'_, Vec<Pid>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Interrupt {
@@ -35,19 +41,22 @@ impl Interrupt {
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in &mut signals {
                 seen.signal.store(signal, Ordering::SeqCst);
-                match Pid::from_raw(seen.group.load(Ordering::SeqCst)) {
+                let groups = seen.groups();
+                if groups.is_empty() {
+                    drop(emulate_default_handler(signal));
+                }
+                for group in groups.iter() {
                     // It may have ended by itself.
-                    Some(group) => drop(kill_process_group(group, Signal::TERM)),
-                    None => drop(emulate_default_handler(signal)),
+                    let _ = kill_process_group(*group, Signal::TERM);
                 }
             }
         })?;
         Ok(Self { state, handle })
     }
 
-    /// Names the process group that a signal ends from now on.
+    /// Names a process group that a signal ends from now on.
     pub(crate) fn ends(&self, group: u32) {
-        self.state.group.store(i32::try_from(group).unwrap_or_default(), Ordering::SeqCst);
+        self.state.groups().extend(i32::try_from(group).ok().and_then(Pid::from_raw));
     }
 
     /// The signal that was caught.

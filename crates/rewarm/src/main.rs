@@ -17,6 +17,7 @@ mod hot;
 mod interrupt;
 mod math;
 mod network;
+mod pixi;
 mod settings;
 mod tasks;
 mod ui;
@@ -44,6 +45,9 @@ fn main() -> std::process::ExitCode {
 /// Everything between the first instruction and the exit code.
 fn run() -> u8 {
     let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = rewarm_activation::observe::become_traced(&args) {
+        return code;
+    }
     if let Some(code) = hot::try_run(&args) {
         return code;
     }

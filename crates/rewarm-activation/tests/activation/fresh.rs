@@ -255,7 +255,7 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn record_file(workspace: &Workspace) -> PathBuf {
-    let mut files = files_below(&workspace.store.root().join("activation-v2"));
+    let mut files = files_below(&workspace.store.root().join("activation-v3"));
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
 }
@@ -284,7 +284,7 @@ fn other_format_version_is_left_alone() {
     let workspace = Workspace::new();
     workspace.run(&env(&[]));
     let (here, other) =
-        ["activation-v2", "activation-v9"].map(|name| workspace.store.root().join(name)).into();
+        ["activation-v3", "activation-v9"].map(|name| workspace.store.root().join(name)).into();
     fs::rename(here, &other).expect("directories can be renamed");
     workspace.assert_miss(&env(&[]));
     workspace.assert_hit(&env(&[]));

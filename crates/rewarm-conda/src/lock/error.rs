@@ -26,7 +26,7 @@ pub enum LockError {
     Malformed {
         /// The lock file.
         path: PathBuf,
-        /// Empty, or ` line N`.
+        /// Empty, or ` line N` where `message` does not tell.
         line: String,
         /// What is wrong, and what to do.
         message: String,
@@ -60,6 +60,19 @@ pub enum LockError {
         /// Those that it has.
         known: String,
     },
+    /// An environment is for no platform of this machine.
+    #[error(
+        "the environment `{environment}` is for {known}, and this machine is `{machine}`; add that to \
+         `platforms` in the manifest and run `pixi lock`"
+    )]
+    Machine {
+        /// The environment.
+        environment: String,
+        /// The platforms that it is for.
+        known: String,
+        /// The subdirectory of the machine.
+        machine: String,
+    },
     /// A package needs something of the machine that it does not have.
     #[error(
         "{who} needs `{needs}`, and this machine has {has}; if it has it all the same, set \
@@ -86,7 +99,7 @@ pub enum LockError {
         mend: String,
     },
     /// A package that cannot be what it says.
-    #[error("`{}`: `{package}` {problem}; run `pixi lock` to write it anew", path.display())]
+    #[error("`{}`: `{package}` {problem}; write it anew with `{again}`", path.display())]
     Package {
         /// The lock file.
         path: PathBuf,
@@ -94,6 +107,8 @@ pub enum LockError {
         package: String,
         /// What is wrong with it.
         problem: String,
+        /// What writes such a file.
+        again: &'static str,
     },
     /// What the machine is cannot be found out.
     #[error(

@@ -111,17 +111,10 @@ impl Host {
                 let needs = format!("{name} >={}", asked.version);
                 self.missing(format!("the platform `{}`", platform.name), name, needs)
             }
-            None => LockError::Unsupported {
-                package: environment.to_owned(),
-                what: format!(
-                    "an environment for {}, and this machine is `{}`",
-                    list(platforms.iter().map(|it| it.name.as_str())),
-                    self.subdir
-                ),
-                mend: format!(
-                    "add `{}` to `platforms` in the manifest and run `pixi lock`",
-                    self.subdir
-                ),
+            None => LockError::Machine {
+                environment: environment.to_owned(),
+                known: list(platforms.iter().map(|it| it.name.as_str())),
+                machine: self.subdir.to_string(),
             },
         })
     }

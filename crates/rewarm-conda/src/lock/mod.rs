@@ -5,6 +5,7 @@
 //! refuses by name what cannot be installed. [`plan`] does that for a workspace and a machine.
 //! Nothing is fetched or solved.
 
+mod check;
 mod error;
 mod host;
 mod wanted;
@@ -16,9 +17,11 @@ use std::path::{Path, PathBuf};
 
 use rattler_lock::{CondaPackageData, LockedPackage, ParseCondaLockError};
 
+pub use check::{Fit, check, check_environment};
 pub use error::LockError;
 pub(crate) use error::list;
 pub use host::{Host, OVERRIDES};
+pub(crate) use wanted::Reader;
 pub use wanted::{CondaPackage, PypiLocation, PypiPackage, Wanted};
 
 use crate::manifest::{self, ManifestError, Platform, PypiSource, Workspace};
@@ -69,17 +72,13 @@ impl LockFile {
         let base = path.parent().unwrap_or(Path::new(""));
         let lock = rattler_lock::LockFile::from_str_with_base_directory(text, Some(base));
         let lock = lock.map_err(|error| {
-            let line = match &error {
-                ParseCondaLockError::ParseError(yaml) => yaml.location().map(|it| it.line()),
-                _ => None,
-            };
             let mend = match error {
                 ParseCondaLockError::IncompatibleVersion { .. } => {
                     "a newer rewarm may read it, or an older pixi write it"
                 }
                 _ => "write it anew with `pixi lock`",
             };
-            malformed(line, format!("{error}; {mend}"), Some(Box::new(error)))
+            malformed(None, format!("{error}; {mend}"), Some(Box::new(error)))
         })?;
         Ok(Self { path: path.to_owned(), lock, editable: wanted::editable(text) })
     }
@@ -161,7 +160,7 @@ impl LockFile {
             pypi: Vec::new(),
             pypi_indexes: entry.pypi_indexes().map(|it| it.indexes.clone()).unwrap_or_default(),
         };
-        let reader = wanted::Reader { path: &self.path, editable: &self.editable };
+        let reader = Reader { path: &self.path, editable: &self.editable, again: "pixi lock" };
         for package in entry.packages(locked).into_iter().flatten() {
             match package {
                 LockedPackage::Conda(CondaPackageData::Binary(package)) => {

@@ -137,6 +137,8 @@ pub(crate) fn editable(text: &str) -> BTreeSet<String> {
 pub(crate) struct Reader<'a> {
     pub(crate) path: &'a Path,
     pub(crate) editable: &'a BTreeSet<String>,
+    /// What writes such a file, for the message.
+    pub(crate) again: &'static str,
 }
 
 impl Reader<'_> {
@@ -145,6 +147,7 @@ impl Reader<'_> {
             path: self.path.to_owned(),
             package: package.escape_debug().to_string(),
             problem: problem.into(),
+            again: self.again,
         }
     }
 

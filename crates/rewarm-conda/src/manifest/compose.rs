@@ -23,6 +23,12 @@ pub struct Requirements {
     pub pypi: Vec<PypiDependency>,
 }
 
+/// How the solver is told to choose.
+pub(crate) struct SolverOptions {
+    pub(crate) channel_priority: Option<&'static str>,
+    pub(crate) solve_strategy: Option<&'static str>,
+}
+
 /// The tables of one kind of a feature, those of the target that counts most last, so that they
 /// replace the earlier ones by name.
 fn tables<'a, T: Clone + 'a>(
@@ -60,6 +66,18 @@ impl Workspace {
         all.sort_by_key(|it| std::cmp::Reverse(it.priority));
         let mut seen = BTreeSet::new();
         all.into_iter().map(|it| it.name.as_str()).filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// The options for the solver of an environment: of the first of its features that gives one,
+    /// then of the workspace.
+    pub(crate) fn solver_options(&self, environment: &str) -> SolverOptions {
+        let features = self.features_of(environment);
+        let first =
+            |of: fn(&Feature) -> Option<&'static str>| features.iter().find_map(|it| of(it));
+        SolverOptions {
+            channel_priority: first(|it| it.channel_priority).or(self.channel_priority),
+            solve_strategy: first(|it| it.solve_strategy).or(self.solve_strategy),
+        }
     }
 
     /// The options for PyPI packages of an environment: those of the workspace, then of its features.

@@ -35,12 +35,19 @@ pub struct PypiOptions {
     pub find_links: Vec<String>,
 }
 
+/// Values of `channel-priority`.
+pub(crate) const PRIORITIES: [&str; 3] = ["strict", "disabled", "flexible"];
+/// Values of `solve-strategy`.
+pub(crate) const STRATEGIES: [&str; 3] = ["highest", "lowest", "lowest-direct"];
+
 /// A named set of dependencies, tasks and activation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Feature {
     pub(crate) name: String,
     pub(crate) platforms: Option<Vec<String>>,
     pub(crate) channels: Option<Vec<Channel>>,
+    pub(crate) channel_priority: Option<&'static str>,
+    pub(crate) solve_strategy: Option<&'static str>,
     pub(crate) system_requirements: Vec<GenericVirtualPackage>,
     pub(crate) pypi_options: PypiOptions,
     pub(crate) plain: Target,
@@ -95,7 +102,15 @@ impl Feature {
         if let Some(value) = table.take("system-requirements") {
             self.system_requirements = system_requirements(&value)?;
         }
-        table.ignore(&["channel-priority", "solve-strategy", "description"]);
+        for (key, known, slot) in [
+            ("channel-priority", &PRIORITIES[..], &mut self.channel_priority),
+            ("solve-strategy", &STRATEGIES[..], &mut self.solve_strategy),
+        ] {
+            if let Some(value) = table.take(key) {
+                *slot = Some(one_of(&value, known)?);
+            }
+        }
+        table.ignore(&["description"]);
         let name = self.name.clone();
         self.plain = Target::take(&name, table)?;
         if let Some(value) = table.take("target") {
@@ -178,6 +193,18 @@ fn tasks(
         found.insert(name.to_owned(), source);
     }
     Ok(found)
+}
+
+/// A string that has to be one of a few.
+pub(crate) fn one_of(
+    value: &Value<'_, '_>,
+    known: &[&'static str],
+) -> Result<&'static str, ManifestError> {
+    let text = value.string()?;
+    known.iter().find(|it| **it == text).copied().ok_or_else(|| {
+        let quoted: Vec<String> = known.iter().map(|it| format!("\"{it}\"")).collect();
+        value.error(format!("`{}` is \"{text}\", expected {}", value.name, quoted.join(" or ")))
+    })
 }
 
 /// Reads `channels`: names, URLs and tables with a priority.

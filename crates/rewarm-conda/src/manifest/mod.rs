@@ -11,6 +11,7 @@
 //! earlier ones let the last feature win among variables.
 
 mod compose;
+mod config;
 mod dependency;
 mod document;
 mod environment;
@@ -24,6 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use compose::Requirements;
+pub use config::{CONFIG, Detached, detached};
 pub use dependency::{CondaDependency, CondaSpec, PypiDependency, PypiSource};
 pub use error::{ManifestError, Place, Warning};
 pub use feature::{Channel, PypiOptions};
@@ -37,6 +39,8 @@ use feature::Feature;
 /// The name of the manifest of a workspace.
 pub const MANIFEST: &str = "pixi.toml";
 const PYPROJECT: &str = "pyproject.toml";
+/// The same as a `pixi.toml`, under the name that Mojo gives it.
+const MOJOPROJECT: &str = "mojoproject.toml";
 /// The environment that always exists, and the feature that is given at the root.
 pub const DEFAULT: &str = "default";
 
@@ -61,6 +65,8 @@ pub struct Workspace {
     pub requires_pixi: Option<String>,
     /// Keys that are passed over.
     pub warnings: Vec<Warning>,
+    channel_priority: Option<&'static str>,
+    solve_strategy: Option<&'static str>,
     pypi_options: PypiOptions,
     features: Vec<Feature>,
     environments: Vec<Environment>,
@@ -90,24 +96,40 @@ pub struct TaskSource {
 
 /// The manifest of the workspace that `start`, an absolute directory, lies in.
 ///
-/// The nearest directory with a `pixi.toml`, or with a `pyproject.toml` that has a table
-/// `[tool.pixi]`; where both are in one directory, the first. A file that cannot be read or is no
-/// TOML is none.
+/// The nearest directory with a `pixi.toml`, with a `pyproject.toml` that has a table `[tool.pixi]`,
+/// or with a `mojoproject.toml`; where several are in one directory, the first. One that describes a
+/// package and no workspace is passed over, as is a `pyproject.toml` that cannot be read.
 pub fn find(start: &Path) -> Option<PathBuf> {
+    let is_manifest = |path: &PathBuf| match fs::read_to_string(path) {
+        Ok(text) => is_workspace(path, &text),
+        // It is there, and reading it will say why it cannot be read.
+        Err(_) => path.is_file() && !path.ends_with(PYPROJECT),
+    };
     start.ancestors().find_map(|dir| {
-        let manifest = dir.join(MANIFEST);
-        if manifest.is_file() {
-            return Some(manifest);
-        }
-        let pyproject = dir.join(PYPROJECT);
-        let text = fs::read_to_string(&pyproject).ok()?;
-        (text.contains("pixi") && has_pixi_table(&text)).then_some(pyproject)
+        let names = [MANIFEST, PYPROJECT, MOJOPROJECT];
+        names.iter().map(|name| dir.join(name)).find(is_manifest)
     })
 }
 
-fn has_pixi_table(text: &str) -> bool {
+/// Whether a manifest describes a workspace, or is wrong in a way that parsing it tells.
+fn is_workspace(path: &Path, text: &str) -> bool {
+    if !path.ends_with(PYPROJECT) {
+        if !text.contains("package") {
+            return true;
+        }
+        let Ok(table) = toml::from_str::<toml::Table>(text) else { return true };
+        let has = |key| table.contains_key(key);
+        return !has("package") || has("workspace") || has("project");
+    }
+    if !text.contains("pixi") {
+        return false;
+    }
     let Ok(table) = toml::from_str::<toml::Table>(text) else { return false };
-    table.get("tool").and_then(|tool| tool.get("pixi")).is_some_and(toml::Value::is_table)
+    let pixi = table.get("tool").and_then(|tool| tool.get("pixi")?.as_table());
+    pixi.is_some_and(|it| {
+        let has = |key| it.contains_key(key);
+        !has("package") || has("workspace") || has("project")
+    })
 }
 
 impl Workspace {
@@ -175,6 +197,8 @@ impl Workspace {
             preview: Vec::new(),
             requires_pixi: None,
             warnings: Vec::new(),
+            channel_priority: None,
+            solve_strategy: None,
             pypi_options: PypiOptions::default(),
             features,
             environments: Vec::new(),
@@ -224,13 +248,18 @@ impl Workspace {
         if let Some(value) = table.take("pypi-options") {
             self.pypi_options = feature::pypi_options(&value)?;
         }
+        if let Some(value) = table.take("channel-priority") {
+            self.channel_priority = Some(feature::one_of(&value, &feature::PRIORITIES)?);
+        }
+        if let Some(value) = table.take("solve-strategy") {
+            self.solve_strategy = Some(feature::one_of(&value, &feature::STRATEGIES)?);
+        }
         self.requires_pixi =
             table.take("requires-pixi").map(|it| it.string().map(str::to_owned)).transpose()?;
         table.ignore(&[
             "authors",
             "build-variants",
             "build-variants-files",
-            "channel-priority",
             "conda-pypi-map",
             "dependencies",
             "description",
@@ -242,7 +271,6 @@ impl Workspace {
             "readme",
             "repository",
             "s3-options",
-            "solve-strategy",
             "target",
         ]);
         table.finish();

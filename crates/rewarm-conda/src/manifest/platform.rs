@@ -58,13 +58,15 @@ impl Platform {
     }
 }
 
-/// Whether two virtual packages are the same; no build string and `0` are.
+/// Whether two virtual packages are the same; no build string and `0` are. A microarchitecture is
+/// told by the build string alone, as its version says nothing.
 pub(crate) fn same(one: &GenericVirtualPackage, other: &GenericVirtualPackage) -> bool {
     let build = |it: &GenericVirtualPackage| match it.build_string.to_string() {
         text if text.is_empty() => "0".to_owned(),
         text => text,
     };
-    one.name == other.name && one.version == other.version && build(one) == build(other)
+    let version = one.version == other.version || one.name.as_normalized() == "__archspec";
+    one.name == other.name && version && build(one) == build(other)
 }
 
 /// Key, other spelling, and virtual package.

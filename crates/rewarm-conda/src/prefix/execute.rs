@@ -15,7 +15,7 @@ use rewarm_store::{Digest, Store};
 use super::archive::unpack;
 use super::content::Info;
 use super::link::{Means, Prepared, remove_empty_directories, remove_file, unlink, write_record};
-use super::marker::{PrefixLock, Progress, fingerprint};
+use super::marker::{Marker, PrefixLock, Progress, fingerprint};
 use super::plan::{Everything, InstallPlan, python};
 use super::{Event, InstallError, Plan, Records, Report, Target, local};
 
@@ -59,7 +59,8 @@ impl Plan {
         self.make_ready(store, &install, &mut ready, on_event)?;
         ready.retain(|name, _| install.to_install().any(|wanted| name_of(wanted) == name));
         if !install.is_empty() || lock.found == Progress::Unfinished {
-            lock.begin().map_err(InstallError::io(prefix))?;
+            let begin = || lock.begin().and_then(|()| Marker::remove(prefix));
+            begin().map_err(InstallError::io(prefix))?;
             self.change(&install, &ready, lock.found, on_event)?;
         }
         self.finish(&lock, !install.is_empty())?;
@@ -194,18 +195,13 @@ impl Plan {
 
     /// Notes that the prefix is as it should be.
     fn finish(&self, lock: &PrefixLock, is_changed: bool) -> Result<(), InstallError> {
-        let Target { prefix, packages, marker, .. } = &self.target;
+        let Target { prefix, packages, .. } = &self.target;
         let digits = fingerprint(packages);
-        let note = || {
-            if let Some(marker) = marker {
-                marker.write(prefix)?;
-            }
-            match lock.found {
-                Progress::Finished(found) if found == digits && !is_changed => Ok(()),
-                _ => lock.finish(&digits),
-            }
-        };
-        match note() {
+        match lock.found {
+            Progress::Finished(found) if found == digits && !is_changed => return Ok(()),
+            _ => {}
+        }
+        match lock.finish(&digits) {
             Err(error) if is_changed => Err(InstallError::io(prefix)(error)),
             // Nothing was changed; the next check costs what this one did.
             _ => Ok(()),

@@ -47,8 +47,9 @@ impl Marker {
         serde_json::from_slice(&fs::read(path(prefix)).ok()?).ok()
     }
 
-    /// Writes the marker, unless one is there that says the same, whoever wrote it.
-    pub(super) fn write(&self, prefix: &Path) -> io::Result<()> {
+    /// Writes the marker, unless one is there that says the same, whoever wrote it. The last step of
+    /// an installation: from then on pixi believes that the prefix matches the lock file.
+    pub fn write(&self, prefix: &Path) -> io::Result<()> {
         if Self::read(prefix).is_some_and(|present| present.says(self)) {
             return Ok(());
         }
@@ -56,8 +57,13 @@ impl Marker {
         publish_file(&path(prefix), text.as_bytes(), 0o666)
     }
 
-    /// What this one does not say does not count, nor which release wrote it.
-    pub(super) fn says(&self, other: &Self) -> bool {
+    /// Removes the marker of a prefix that is about to be changed.
+    pub(super) fn remove(prefix: &Path) -> io::Result<()> {
+        super::link::remove_file(&path(prefix))
+    }
+
+    /// Whether it says all that the other one does; which release wrote it does not count.
+    fn says(&self, other: &Self) -> bool {
         let same =
             |a: &Option<serde_json::Value>, b: &Option<serde_json::Value>| b.is_none() || a == b;
         (&self.manifest_path, &self.environment_name, &self.environment_lock_file_hash)

@@ -2,7 +2,8 @@
 //!
 //! [`check`] compares the packages that a lock file names with those that a prefix records and gives a
 //! [`Plan`]; the caller gets the plan's downloads into the store, and [`Plan::execute`] does the rest.
-//! Every package is unpacked once into a tree of the store and linked from there. The prefix, its records
+//! When what else belongs into the prefix is there, [`Marker::write`] tells pixi, and [`note`] the next
+//! command, for which [`is_current`] then is enough. Every package is unpacked once into a tree of the store and linked from there. The prefix, its records
 //! and its marker files are those that pixi makes. Scripts that packages bring for the time of their
 //! installation are not run. This module knows no network and no lock file format.
 
@@ -13,6 +14,7 @@ mod link;
 mod marker;
 mod names;
 mod plan;
+mod stamp;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +31,7 @@ pub use archive::UnpackError;
 pub use link::LinkMode;
 pub use marker::{Marker, PIXI_VERSION, Progress};
 pub use plan::{Depth, InstallPlan, Reason};
+pub use stamp::{Outdated, STAMP_FILE, is_current, note};
 
 use plan::Everything;
 
@@ -41,8 +44,6 @@ pub struct Target {
     pub packages: Vec<RepoDataRecord>,
     /// The platform of the prefix.
     pub platform: Subdir,
-    /// What pixi is to find; absent for a prefix outside of a workspace.
-    pub marker: Option<Marker>,
 }
 
 /// How a prefix is compared and filled.
@@ -347,6 +348,28 @@ impl Plan {
         verify(store, &remote_file(wanted), &adopted.blob.digest)?;
         Ok(adopted.blob.digest)
     }
+}
+
+/// Removes a prefix and all that is in it. One whose removal is cut short counts as unfinished.
+pub fn remove(prefix: &Path) -> Result<(), InstallError> {
+    let meta = prefix.join("conda-meta");
+    if !meta.is_dir() {
+        return fs::remove_dir_all(prefix).map_err(InstallError::io(prefix));
+    }
+    let lock = marker::PrefixLock::acquire(prefix).map_err(InstallError::io(prefix))?;
+    lock.begin().map_err(InstallError::io(prefix))?;
+    let remove = || {
+        for entry in fs::read_dir(prefix)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true if entry.path() == meta => {}
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        fs::remove_dir_all(prefix)
+    };
+    remove().map_err(InstallError::io(prefix))
 }
 
 /// Where a package lies on this machine, if its URL says so.

@@ -164,6 +164,17 @@ fn pixi_finds_its_own_files() -> Result {
 }
 
 #[test]
+fn pixi_is_told_nothing_while_something_else_may_be_missing() -> Result {
+    let fixture = Fixture::new()?;
+    fixture.install(&[library().archive(Format::Conda)])?;
+    let plan = fixture.plan(&[CondaPackage::new("other", "1").archive(Format::Conda)])?;
+    execute(&plan, &fixture.store)?;
+    assert_eq!(Marker::read(&fixture.prefix()), None);
+    assert!(matches!(Progress::of(&fixture.prefix()), Progress::Finished(_)));
+    Ok(())
+}
+
+#[test]
 fn the_fingerprint_follows_names_and_digests_only() -> Result {
     let (one, two) = (CondaPackage::new("one", "1"), CondaPackage::new("two", "1"));
     let fingerprint = |archives: &[CondaArchive]| -> Result<Progress> {
@@ -199,6 +210,7 @@ fn a_prefix_that_pixi_made_is_taken_as_it_is() -> Result {
     let plan = fixture.plan(&archives)?;
     assert!(plan.is_empty());
     execute(&plan, &empty.store)?;
+    fixture.marker().write(&fixture.prefix())?;
     assert_eq!(Marker::read(&fixture.prefix()), Some(theirs));
     assert_ne!(PIXI_VERSION, "0.99.9");
     Ok(())

@@ -2,4 +2,5 @@
 
 mod faults;
 mod install;
+mod stamp;
 mod support;

@@ -46,7 +46,6 @@ impl Fixture {
             prefix: self.prefix(),
             packages: self.records(archives)?,
             platform: Subdir::Linux64,
-            marker: Some(self.marker()),
         })
     }
 
@@ -66,7 +65,9 @@ impl Fixture {
     }
 
     pub(crate) fn install(&self, archives: &[CondaArchive]) -> Result<Report> {
-        Ok(execute(&self.plan(archives)?, &self.store)?.0)
+        let report = execute(&self.plan(archives)?, &self.store)?.0;
+        self.marker().write(&self.prefix())?;
+        Ok(report)
     }
 
     pub(crate) fn read(&self, path: &str) -> Result<String> {

@@ -3,8 +3,13 @@
 //! The files are in `corpus/`, a directory for each case. Nothing is fetched, and nothing of the
 //! machine that the tests run on counts: what a machine offers is written here.
 
+mod bytes;
+#[expect(unreachable_pub, reason = "the fuzz targets are another crate")]
+mod claims;
+mod fits;
 mod locks;
 mod manifests;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

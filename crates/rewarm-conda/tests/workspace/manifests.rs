@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rattler_conda_types::Subdir;
-use rewarm_conda::manifest::{Platform, Workspace, find};
+use rewarm_conda::manifest::{Detached, Platform, Workspace, detached, find};
 
 use super::{corpus, parsed, plain, refused, workspace};
 
@@ -204,4 +204,93 @@ fn a_pyproject_gives_name_version_python_and_dependencies() {
         "/w/pyproject.toml has no table `[tool.pixi]`; add `[tool.pixi.workspace]` to make it a \
          pixi workspace"
     );
+}
+
+#[test]
+fn a_manifest_of_a_package_alone_is_passed_over() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let root = dir.path();
+    let inner = root.join("packages/one");
+    fs::create_dir_all(&inner).expect("writable");
+    fs::write(root.join("mojoproject.toml"), HEAD).expect("writable");
+    fs::write(inner.join("pixi.toml"), "[package]\nname = \"one\"\n").expect("writable");
+    assert_eq!(find(&inner), Some(root.join("mojoproject.toml")));
+    fs::write(inner.join("pixi.toml"), format!("{HEAD}[package]\nname = \"one\"\n"))
+        .expect("writable");
+    assert_eq!(find(&inner), Some(inner.join("pixi.toml")));
+    fs::write(inner.join("pixi.toml"), "[package\n").expect("writable");
+    assert_eq!(find(&inner), Some(inner.join("pixi.toml")), "reading it says what is wrong");
+}
+
+#[test]
+fn prefixes_are_in_the_workspace_unless_the_configuration_says_otherwise() {
+    let workspace = with_head("");
+    let config = |text: &str| detached(Path::new("/w/.pixi/config.toml"), text);
+    let set = |text: &str| config(text).expect("sound").expect("it is set");
+    let cache = Path::new("/cache");
+    assert_eq!(config("pinning-strategy = \"semver\"").expect("sound"), None);
+    assert_eq!(set("detached-environments = false"), Detached::No);
+    assert_eq!(set("detached-environments = true"), Detached::Cache);
+    let inside = Path::new("/w/.pixi/envs");
+    assert_eq!(workspace.environments_dir(&Detached::No, cache), inside);
+    assert_eq!(workspace.prefix("test"), inside.join("test"));
+    // The digest of `/w` by xxh3 with 64 bits.
+    let digest = xxhash_rust::xxh3::xxh3_64(b"/w");
+    let name = format!("w-{digest}/envs");
+    assert_eq!(
+        workspace.environments_dir(&Detached::Cache, cache),
+        Path::new("/cache/envs").join(&name)
+    );
+    let elsewhere = set("detached-environments = \"/opt/envs\"");
+    assert_eq!(workspace.environments_dir(&elsewhere, cache), Path::new("/opt/envs").join(&name));
+    assert_eq!(
+        config("detached-environments = \"envs\"").expect_err("relative").to_string(),
+        "/w/.pixi/config.toml:1:25: `detached-environments` is a string, expected `true`, `false` \
+         or an absolute path"
+    );
+}
+
+#[test]
+fn platforms_of_an_environment_are_those_that_all_its_features_support() {
+    let names = |workspace: &Workspace, environment: &str| -> Vec<String> {
+        workspace.environment_platforms(environment).into_iter().map(|it| it.name).collect()
+    };
+    let workspace = with_head(
+        r#"
+        [feature.unix]
+        platforms = ["linux-64", "osx-arm64"]
+        [feature.gpu]
+        platforms = ["linux-64", "win-64"]
+        system-requirements = { cuda = "12", libc = "2.31", macos = "14" }
+        [environments]
+        unix = ["unix"]
+        both = ["unix", "gpu"]
+        "#,
+    );
+    assert_eq!(names(&workspace, "default"), ["linux-64", "osx-arm64", "win-64"]);
+    assert_eq!(names(&workspace, "unix"), ["linux-64", "osx-arm64"]);
+    assert_eq!(names(&workspace, "both"), ["linux-64-cuda-12-glibc-2-31"]);
+    let rich = parsed(
+        r#"
+        [workspace]
+        channels = []
+        platforms = [
+            "linux-64",
+            { platform = "linux-64", cuda = "12.0", archspec = "x86-64-v3", __special = "1=a" },
+            { name = "macs", platform = "osx-arm64" },
+        ]
+        [feature.gpu]
+        platforms = ["linux-64-cuda-12-0-archspec-x86-64-v3-special-1-a"]
+        [target."linux-64-cuda*".activation]
+        scripts = ["gpu.sh"]
+        [environments]
+        gpu = ["gpu"]
+        "#,
+    );
+    let gpu = "linux-64-cuda-12-0-archspec-x86-64-v3-special-1-a";
+    assert_eq!(names(&rich, "default"), ["linux-64", gpu, "macs"]);
+    assert_eq!(names(&rich, "gpu"), [gpu]);
+    let platforms = rich.environment_platforms("default");
+    assert_eq!(rich.activation("default", &platforms[1]).scripts, ["gpu.sh"]);
+    assert!(rich.activation("default", &platforms[0]).scripts.is_empty());
 }

@@ -21,8 +21,8 @@ use super::links::{self, Page};
 use super::msgpack::{self, Value};
 use super::{Candidate, Hints, Skip, Skipped, Stored, is_file};
 use crate::policy::Role;
+use crate::policy::date::date;
 use crate::policy::decide::RequestHead;
-use crate::policy::freshness::date;
 use crate::policy::storing::{storable, storable_fields};
 use crate::record::{Variant, vary_names, vary_of};
 use crate::url::Url;
@@ -62,8 +62,11 @@ struct Entry {
 struct Known {
     public: Vec<Url>,
     indexes: Vec<Url>,
-    urls: HashMap<String, (Url, Option<Digest>)>,
+    urls: HashMap<String, (Url, Stated)>,
 }
+
+/// The digest that pages state for a file: if any does, and `None` inside where two say otherwise.
+type Stated = Option<Option<Digest>>;
 
 /// Whether a directory is a cache of pip's.
 pub fn is_cache(dir: &Path) -> bool {
@@ -103,7 +106,7 @@ pub fn scan(dir: &Path, hints: &Hints) -> io::Result<Scan> {
     }
     for (name, entry) in entries {
         let (url, expected) = known.urls.get(&name).cloned().unzip();
-        let (path, expected) = (entry.path.clone(), expected.flatten());
+        let (path, expected) = (entry.path.clone(), expected.flatten().flatten());
         match entry.candidate(url.clone(), expected, &known.public) {
             Ok(candidate) => found.candidates.push(candidate),
             Err(reason) => found.skipped.push(Skipped { path, url, reason }),
@@ -157,8 +160,11 @@ impl Known {
     }
 
     fn add(&mut self, url: Url, sha256: Option<Digest>) {
-        let present = self.urls.entry(name_of(url.as_wire())).or_insert((url, None));
-        present.1 = present.1.or(sha256);
+        let (_, stated) = self.urls.entry(name_of(url.as_wire())).or_insert((url, None));
+        if let Some(digest) = sha256 {
+            let known = stated.unwrap_or(sha256);
+            *stated = Some(known.filter(|known| *known == digest));
+        }
     }
 
     /// Takes over the links of a page. Says whether its own URL is known, so that all were.
@@ -392,6 +398,19 @@ mod tests {
         for file in ["x-1-py3-none-any.whl", "x-1-py3-none-any.whl.metadata"] {
             assert!(known.urls.contains_key(&name_of(&format!("https://pypi.org/f/{file}"))));
         }
+    }
+
+    #[test]
+    fn when_two_digests_are_stated_neither_is_believed() {
+        let url = Url::parse("https://h/a.whl").expect("a URL");
+        let mut known = Known::new(&Hints::default());
+        let mut state = |sha256: Option<Digest>| {
+            known.add(url.clone(), sha256);
+            known.urls[&name_of("https://h/a.whl")].1.flatten()
+        };
+        let (one, other) = (Some(Digest::of("a")), Some(Digest::of("b")));
+        assert_eq!([state(None), state(one), state(None), state(one)], [None, one, one, one]);
+        assert_eq!([state(other), state(other), state(one)], [None; 3]);
     }
 
     #[test]

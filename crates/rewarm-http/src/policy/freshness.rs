@@ -5,10 +5,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AGE, DATE, EXPIRES, HeaderName, LAST_MODIFIED};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
+use http::{HeaderMap, StatusCode};
 
 use super::control::{CacheControl, delta};
+use super::date::{date, parse_date};
 use crate::record::Variant;
 
 /// The longest that a response without explicit expiration is used (section 4.2.2 leaves it open).
@@ -73,7 +74,7 @@ pub fn lifetime(
     if headers.contains_key(EXPIRES) && !control.targeted {
         return Lifetime { duration: expires(headers, date), source: Source::Expires };
     }
-    let modified = self::date(headers, &LAST_MODIFIED);
+    let modified = super::date::date(headers, &LAST_MODIFIED);
     let applicable = is_heuristically_cacheable(status) || control.public;
     match modified.and_then(|modified| date.duration_since(modified).ok()) {
         Some(since) if applicable => {
@@ -93,16 +94,6 @@ fn expires(headers: &HeaderMap, date: SystemTime) -> Duration {
         .map(|at| at.and_then(|at| at.duration_since(date).ok()).unwrap_or_default())
         .min()
         .unwrap_or_default()
-}
-
-/// The date in a field, in any of the three forms of RFC 9110 section 5.6.7.
-pub fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    headers.get(name).map(HeaderValue::as_bytes).and_then(parse_date)
-}
-
-/// A date in any of the three forms of RFC 9110 section 5.6.7.
-pub fn parse_date(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()
 }
 
 /// The age of a stored response (section 4.2.3).
@@ -128,6 +119,7 @@ mod tests {
     use super::*;
     use crate::policy::Role;
     use crate::record::Variant;
+    use crate::testing::header_map;
 
     const DAY: u64 = 24 * 60 * 60;
 
@@ -135,26 +127,18 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds)
     }
 
-    fn map(fields: &[(&'static str, String)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().expect("a field value"));
-        }
-        headers
-    }
-
     fn on(seconds: u64) -> String {
         httpdate::fmt_http_date(at(seconds))
     }
 
     fn life(fields: &[(&'static str, String)]) -> u64 {
-        let headers = map(fields);
+        let headers = header_map(fields);
         let control = CacheControl::of_response(Role::Private, &headers);
         lifetime(StatusCode::OK, &headers, &control, at(0)).duration.as_secs()
     }
 
     fn age(fields: &[(&'static str, String)], request: u64, response: u64, now: u64) -> u64 {
-        let headers = map(fields);
+        let headers = header_map(fields);
         let variant = Variant::bare(StatusCode::OK, &headers, at(request), at(response));
         current_age(&variant, &headers, at(now)).as_secs()
     }
@@ -172,7 +156,7 @@ mod tests {
 
     #[test]
     fn rfc9111_5_2_2_10_s_maxage_is_what_counts_for_shared_caches() {
-        let headers = map(&[("cache-control", "s-maxage=5, max-age=9".into())]);
+        let headers = header_map(&[("cache-control", "s-maxage=5, max-age=9")]);
         let control = CacheControl::of_response(Role::Shared, &headers);
         let found = lifetime(StatusCode::OK, &headers, &control, at(0));
         assert_eq!(found.duration, Duration::from_secs(5));
@@ -193,36 +177,6 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_6_7_all_three_date_forms_are_read() {
-        for text in [
-            "Sun, 06 Nov 1994 08:49:37 GMT",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
-            "Sun Nov  6 08:49:37 1994",
-        ] {
-            let found = date(&map(&[("date", text.into())]), &DATE);
-            let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-            assert_eq!(found, Some(expected), "{text}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_bytes_are_read_as_a_date_or_as_none(
-            bytes in proptest::collection::vec(0_u8..=255, 0..40),
-            text in "[A-Z][a-z]{2,8},? [0-9]{2}[ -][A-Z][a-z]{2}[ -][0-9]{2,4} [0-9:]{8} GMT",
-        ) {
-            parse_date(&bytes);
-            parse_date(text.as_bytes());
-        }
-
-        #[test]
-        fn written_dates_are_read_back(seconds in 0_u64..4_000_000_000) {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(parse_date(httpdate::fmt_http_date(time).as_bytes()), Some(time));
-        }
-    }
-
-    #[test]
     fn rfc9111_4_2_2_heuristic_is_a_tenth_up_to_a_day() {
         assert_eq!(life(&[("date", on(1000)), ("last-modified", on(0))]), 100);
         assert_eq!(life(&[("date", on(100 * DAY)), ("last-modified", on(0))]), DAY);
@@ -231,7 +185,7 @@ mod tests {
 
     #[test]
     fn rfc9111_4_2_2_heuristic_needs_a_status_that_allows_it() {
-        let headers = map(&[("date", on(1000)), ("last-modified", on(0))]);
+        let headers = header_map(&[("date", on(1000)), ("last-modified", on(0))]);
         let found = |status, control: &CacheControl| {
             lifetime(status, &headers, control, at(0)).duration.as_secs()
         };

@@ -1,6 +1,6 @@
 //! What RFC 9111 says about a cache, private or shared, as pure functions.
 //!
-//! `control` parses directives, `freshness` computes ages and lifetimes, `decide` answers what to do
+//! `control` parses directives, `date` dates; `freshness` computes ages and lifetimes, `decide` answers what to do
 //! with a request, `storing` what to do with a response; `targeted` reads
 //! `CDN-Cache-Control`, `vary` compares request fields; `preconditions`,
 //! `range` and `shape` answer a client's own conditions and ranges from a response that may be used. Nothing here reads a clock, a
@@ -8,6 +8,7 @@
 //! [`Record`](crate::record::Record). `docs/http-semantics.md` lists every decision with its section.
 
 pub mod control;
+pub mod date;
 pub mod decide;
 pub mod freshness;
 pub mod preconditions;

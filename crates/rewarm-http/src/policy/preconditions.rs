@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::freshness::{date, parse_date};
+use super::date::{date, parse_date};
 
 /// The fields with which a client sets terms of its own.
 pub const TERMS: [HeaderName; 6] =
@@ -94,17 +94,10 @@ pub fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).expect("a field value"));
-        }
-        headers
-    }
+    use crate::testing::header_map;
 
     fn unmodified(request: &[(&'static str, &str)], stored: &[(&'static str, &str)]) -> bool {
-        evaluate(&map(request), &map(stored)) == Outcome::NotModified
+        evaluate(&header_map(request), &header_map(stored)) == Outcome::NotModified
     }
 
     const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -150,15 +143,15 @@ mod tests {
 
     #[test]
     fn rfc9111_4_3_2_some_conditions_are_the_origins_business() {
-        assert!(are_for_the_origin(&map(&[("if-match", "\"a\"")])));
-        assert!(are_for_the_origin(&map(&[("if-unmodified-since", OLD)])));
-        assert!(!are_for_the_origin(&map(&[("if-none-match", "\"a\"")])));
+        assert!(are_for_the_origin(&header_map(&[("if-match", "\"a\"")])));
+        assert!(are_for_the_origin(&header_map(&[("if-unmodified-since", OLD)])));
+        assert!(!are_for_the_origin(&header_map(&[("if-none-match", "\"a\"")])));
     }
 
     #[test]
     fn rfc9110_13_1_5_if_range_compares_strongly() {
         let applies = |condition: &str, stored: &[(&'static str, &str)]| {
-            range_applies(&map(&[("if-range", condition)]), &map(stored))
+            range_applies(&header_map(&[("if-range", condition)]), &header_map(stored))
         };
         assert!(applies("\"a\"", &[("etag", "\"a\"")]));
         assert!(!applies("\"b\"", &[("etag", "\"a\"")]));
@@ -168,7 +161,7 @@ mod tests {
         assert!(!applies(OLD, &[("last-modified", OLD), ("date", OLD)]));
         assert!(!applies(NEW, &[("last-modified", OLD), ("date", NEW)]));
         assert!(!applies("x", &[("last-modified", "x"), ("date", NEW)]));
-        assert!(range_applies(&map(&[]), &map(&[])));
+        assert!(range_applies(&HeaderMap::new(), &HeaderMap::new()));
     }
 
     proptest::proptest! {

@@ -94,19 +94,12 @@ fn text(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::testing::header_map;
 
     fn of(method: &Method, status: u16, terms: &[(&'static str, &'static str)]) -> Shape {
-        let stored = map(&[("etag", "\"a\"")]);
+        let stored = header_map(&[("etag", "\"a\"")]);
         let status = StatusCode::from_u16(status).expect("a status");
-        shape(method, &map(terms), (status, &stored), 10)
+        shape(method, &header_map(terms), (status, &stored), 10)
     }
 
     const RANGE: (&str, &str) = ("range", "bytes=1-2");
@@ -136,15 +129,16 @@ mod tests {
 
     #[test]
     fn rfc9110_15_fields_of_partial_and_empty_answers() {
-        let stored = || map(&[("etag", "\"a\""), ("content-length", "10"), ("content-type", "x")]);
+        let stored =
+            || header_map(&[("etag", "\"a\""), ("content-length", "10"), ("content-type", "x")]);
         let (status, fields) = Shape::Part(1..3).head(StatusCode::OK, stored(), 10);
         assert_eq!(status, 206);
         assert_eq!(fields["content-range"], "bytes 1-2/10");
         assert_eq!(fields["content-length"], "2");
         let (status, fields) = Shape::NotModified.head(StatusCode::OK, stored(), 10);
-        assert_eq!((status.as_u16(), fields), (304, map(&[("etag", "\"a\"")])));
+        assert_eq!((status.as_u16(), fields), (304, header_map(&[("etag", "\"a\"")])));
         let (status, fields) = Shape::Unsatisfiable.head(StatusCode::OK, stored(), 10);
         assert_eq!(status, 416);
-        assert_eq!(fields, map(&[("content-range", "bytes */10"), ("content-length", "0")]));
+        assert_eq!(fields, header_map(&[("content-range", "bytes */10"), ("content-length", "0")]));
     }
 }

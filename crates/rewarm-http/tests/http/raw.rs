@@ -107,6 +107,17 @@ impl Listening {
         })
     }
 
+    /// A server that says the same again and again, until its client leaves.
+    pub(crate) fn repeating(bytes: &'static [u8]) -> Self {
+        Self::start(move |mut stream, connection, hear| {
+            let head = read_head(&mut stream)?;
+            hear(Heard { connection, head, body: String::new() });
+            loop {
+                stream.write_all(bytes)?;
+            }
+        })
+    }
+
     /// An HTTP/1.1 server behind TLS.
     pub(crate) fn https(
         settings: Arc<rustls::ServerConfig>,

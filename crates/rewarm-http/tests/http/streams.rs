@@ -8,7 +8,7 @@ use rewarm_store::{Digest, Hasher};
 use rewarm_testkit::server::{Content, Gate, Reply, Server};
 
 use crate::common::{Cache, get, run};
-use crate::flights::{SIZE, Worker, body, right};
+use crate::flights::{SIZE, Worker, body, holding, holding_first, right};
 
 /// The digest of what is left of a body, after what was read before.
 async fn rest(body: &mut Body<'_>, mut hasher: Hasher) -> Digest {
@@ -23,12 +23,6 @@ async fn first(body: &mut Body<'_>) -> Hasher {
     let mut hasher = Hasher::raw();
     hasher.update(&bytes);
     hasher
-}
-
-/// An origin that sends 64 KiB and waits.
-fn holding(gate: &Gate) -> Server {
-    let held = gate.clone();
-    Server::start(move |_| body().gate_after(64 * 1024, &held))
 }
 
 #[test]
@@ -54,7 +48,7 @@ fn slow_reader_holds_back_no_other() {
 #[test]
 fn four_cold_readers_have_first_bytes_while_the_origin_waits() {
     let gate = Gate::closed();
-    let server = holding(&gate);
+    let server = holding(&gate, 64 * 1024);
     let cache = Cache::new();
     run(async {
         let request = get(&server.url("/a"));
@@ -77,7 +71,7 @@ fn four_cold_readers_have_first_bytes_while_the_origin_waits() {
 #[test]
 fn four_cold_processes_have_first_bytes_while_the_origin_waits() {
     let gate = Gate::closed();
-    let server = holding(&gate);
+    let server = holding(&gate, 64 * 1024);
     let cache = Cache::new();
     let start = |_| Worker::start(cache.dir.path(), &server.url("/a"), "read");
     let mut workers: Vec<_> = (0..4).map(start).collect();
@@ -92,11 +86,7 @@ fn four_cold_processes_have_first_bytes_while_the_origin_waits() {
 #[test]
 fn download_that_nobody_reads_ends_and_is_resumed() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let server = Server::start(move |seen| match seen.nth {
-        0 => body().gate_after(10_000_000, &held),
-        _ => body(),
-    });
+    let server = holding_first(&gate, 10_000_000);
     let cache = Cache::new();
     run(async {
         let mut response =
@@ -115,8 +105,7 @@ fn download_that_nobody_reads_ends_and_is_resumed() {
 #[test]
 fn download_that_lacks_little_is_finished_for_nobody() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let server = Server::start(move |_| body().gate_after(SIZE - 100_000, &held));
+    let server = holding(&gate, SIZE - 100_000);
     let cache = Cache::with(|config| config.patience = std::time::Duration::from_secs(600));
     run(async {
         let mut response =

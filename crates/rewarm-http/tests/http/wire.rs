@@ -83,6 +83,23 @@ fn rfc9110_15_2_interim_answers_are_told_in_order() {
 }
 
 #[test]
+fn endless_interim_answers_hold_a_call_no_longer_than_silence() {
+    let server = Listening::repeating(b"HTTP/1.1 102 Processing\r\n\r\n");
+    let told = Arc::new(Mutex::new(0));
+    let ours = Arc::clone(&told);
+    let interim =
+        move |_: http::StatusCode, _: &HeaderMap| *ours.lock().expect("not poisoned") += 1;
+    let cache = Cache::with(|config| {
+        config.retries = 0;
+        config.read_timeout = Duration::from_millis(100);
+    });
+    let request = Request { interim: Some(Arc::new(interim)), ..get(&server.url("/a")) };
+    assert_eq!(cache.send(&request).expect_err("no answer").kind, ErrorKind::Timeout);
+    assert!((1..=64).contains(&*told.lock().expect("not poisoned")));
+    assert_eq!(cache.get(&server.url("/b")).expect_err("no answer").kind, ErrorKind::Timeout);
+}
+
+#[test]
 fn rfc9110_15_2_2_change_of_protocol_that_nobody_asked_for_is_refused() {
     let server = Listening::http(|_| {
         say("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")

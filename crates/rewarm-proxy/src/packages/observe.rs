@@ -1,7 +1,9 @@
 //! Reads the digests on index pages that pass by unchanged.
 //!
 //! The parsers are those that rewrite pages, with nothing to replace. Memory is bounded whatever the
-//! page holds, and a page that cannot be read says nothing: the client gets its bytes in any case.
+//! page holds, and a page that cannot be read says nothing: the client gets its bytes in any case. Only
+//! a page that the client asked for as one of an index speaks of files: whoever makes some other page
+//! has no say in what they hold.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -58,8 +60,7 @@ struct Source {
 /// Has a request for an index page ask for a coding that can be read here, if the client takes it.
 /// Clients that would differ in nothing else then share what is stored.
 pub(crate) fn settle_coding(request: &mut Request) {
-    let is_page = texts(&request.headers, &ACCEPT).any(|text| text.contains(SIMPLE));
-    if request.method != Method::GET || !is_page || !request.headers.contains_key(ACCEPT_ENCODING) {
+    if !wants_page(request) || !request.headers.contains_key(ACCEPT_ENCODING) {
         return;
     }
     let refuses = |parameters: &str| {
@@ -81,6 +82,12 @@ pub(crate) fn settle_coding(request: &mut Request) {
     request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(settled));
 }
 
+/// Whether a page of a simple index is asked for, as installers do.
+fn wants_page(request: &Request) -> bool {
+    let accepts = texts(&request.headers, &ACCEPT).any(|text| text.contains(SIMPLE));
+    accepts && request.method == Method::GET
+}
+
 fn texts<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
 }
@@ -92,7 +99,7 @@ impl Observer {
         request: &Request,
         (status, headers): (StatusCode, &HeaderMap),
     ) -> Option<Self> {
-        if request.method != Method::GET || status != StatusCode::OK {
+        if !wants_page(request) || status != StatusCode::OK {
             return None;
         }
         let kind = texts(headers, &CONTENT_TYPE).next()?.split(';').next()?.trim();

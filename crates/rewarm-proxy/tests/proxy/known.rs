@@ -59,6 +59,11 @@ fn through(proxied: &Proxied, url: &str, fields: &str) -> Message {
     proxied.proxy.ask(&proxied.authorized(&request))
 }
 
+/// Asks for a page as installers do.
+fn page(proxied: &Proxied, url: &str, fields: &str) -> Message {
+    through(proxied, url, &format!("Accept: {JSON}, text/html;q=0.1\r\n{fields}"))
+}
+
 fn got(message: &Message) -> (u16, &[u8], bool) {
     (message.status, &message.body, message.whole)
 }
@@ -70,16 +75,16 @@ fn is_failure(message: &Message) -> bool {
 
 #[test]
 fn a_file_on_a_page_that_passed_by_is_downloaded_once() {
-    for page in ["html", "json", "late", "packed"] {
+    for name in ["html", "json", "late", "packed"] {
         let origin = origin();
         let proxied = proxied_knowing("", KnownFiles::default());
         for _ in 0..3 {
-            let page = through(&proxied, &origin.url(&format!("/simple/{page}/")), "");
+            let page = page(&proxied, &origin.url(&format!("/simple/{name}/")), "");
             assert_eq!((page.status, page.whole), (200, true));
             let file = through(&proxied, &origin.url("/f/foo-1.whl"), "");
             assert_eq!(got(&file), (200, WHEEL, true));
         }
-        assert_eq!(origin.count("/f/foo-1.whl"), 1, "{page}");
+        assert_eq!(origin.count("/f/foo-1.whl"), 1, "{name}");
     }
 }
 
@@ -110,7 +115,7 @@ fn a_file_that_no_page_named_is_asked_for_each_time() {
 fn a_page_passes_as_it_came() {
     let origin = origin();
     let proxied = proxied_knowing("", KnownFiles::default());
-    let page = through(&proxied, &origin.url("/simple/html/"), "");
+    let page = page(&proxied, &origin.url("/simple/html/"), "");
     let right = Digest::of(WHEEL);
     assert_eq!(page.text(), format!("<a href=\"../../f/foo-1.whl#sha256={right}\">foo</a>"));
     assert_eq!(page.header("content-length"), Some(&*page.body.len().to_string()));
@@ -137,23 +142,43 @@ fn an_index_page_comes_in_a_coding_that_can_be_read() {
 fn a_page_that_lies_brings_no_wrong_file_and_stores_none() {
     let origin = origin();
     let proxied = proxied_knowing("", KnownFiles::default());
-    through(&proxied, &origin.url("/simple/lie/"), "");
+    page(&proxied, &origin.url("/simple/lie/"), "");
     for count in 1..3 {
         let file = through(&proxied, &origin.url("/f/foo-1.whl"), "");
         assert!(is_failure(&file), "{file:?}");
         assert_eq!(origin.count("/f/foo-1.whl"), count);
     }
     // Another page says otherwise, and neither is believed.
-    through(&proxied, &origin.url("/simple/html/"), "");
+    page(&proxied, &origin.url("/simple/html/"), "");
     let file = through(&proxied, &origin.url("/f/foo-1.whl"), "");
     assert_eq!(got(&file), (200, WHEEL, true));
+}
+
+#[test]
+fn a_page_that_nobody_asked_for_as_an_index_says_nothing_of_files() {
+    let (index, other) = (origin(), b"another file");
+    let link = format!("<a href=\"{}#sha256={}\">", index.url("/f/foo-1.whl"), Digest::of(other));
+    let page = Server::start(move |seen| match &*seen.path {
+        "/file" => Reply::ok(&other[..]),
+        _ => Reply::ok(&*link).header("content-type", "text/html"),
+    });
+    let known = KnownFiles::default();
+    // It is in the cache, and would be the answer.
+    known.note(&Url::parse(&page.url("/file")).expect("a URL"), Digest::of(other));
+    let proxied = proxied_knowing("", known);
+    assert_eq!(got(&through(&proxied, &page.url("/file"), "")), (200, &other[..], true));
+    for fields in ["", "Accept: */*\r\n", "Accept: text/html\r\n"] {
+        assert_eq!(through(&proxied, &page.url("/"), fields).status, 200);
+        let file = through(&proxied, &index.url("/f/foo-1.whl"), "");
+        assert_eq!(got(&file), (200, WHEEL, true));
+    }
 }
 
 #[test]
 fn parts_and_metadata_are_what_they_are() {
     let origin = origin();
     let proxied = proxied_knowing("", KnownFiles::default());
-    through(&proxied, &origin.url("/simple/html/"), "");
+    page(&proxied, &origin.url("/simple/html/"), "");
     let part = || through(&proxied, &origin.url("/f/foo-1.whl"), "Range: bytes=4-9\r\n");
     assert!([&WHEEL[4..10], WHEEL].contains(&&*part().body));
     through(&proxied, &origin.url("/f/foo-1.whl"), "");
@@ -171,7 +196,7 @@ fn a_page_shown_to_one_identity_answers_no_other() {
     let proxied = proxied_knowing("", KnownFiles::default());
     let (own, other) = ("Authorization: Basic YTpi\r\n", "Authorization: Basic Yzpk\r\n");
     for _ in 0..2 {
-        through(&proxied, &origin.url("/simple/html/"), own);
+        page(&proxied, &origin.url("/simple/html/"), own);
         let file = through(&proxied, &origin.url("/f/foo-1.whl"), own);
         assert_eq!(got(&file), (200, WHEEL, true));
     }
@@ -188,7 +213,7 @@ fn a_page_shown_to_one_identity_says_nothing_of_other_hosts() {
     let index = Server::start(move |_| Reply::ok(&*link).header("content-type", "text/html"));
     let proxied = proxied_knowing("", KnownFiles::default());
     let own = "Authorization: Basic YTpi\r\n";
-    assert_eq!(through(&proxied, &index.url("/"), own).status, 200);
+    assert_eq!(page(&proxied, &index.url("/"), own).status, 200);
     for fields in [own, ""] {
         let file = through(&proxied, &files.url("/f/foo-1.whl"), fields);
         assert_eq!(got(&file), (200, WHEEL, true));

@@ -22,6 +22,9 @@ fn origin() -> Server {
             "/root/simple/cut/" => {
                 Reply::ok(PAGE).header("content-type", "text/html").declare_length(1000)
             }
+            "/root/simple/cookie/" => {
+                page("text/html", PAGE).header("set-cookie", "session=s3cr3t")
+            }
             "/files/foo-1.whl" | "/root/files/foo-1.whl" | "/npm/x/-/x-1.tgz" => {
                 Reply::generated(100_000).header("cache-control", "max-age=31536000, immutable")
             }
@@ -186,6 +189,16 @@ fn only_what_packages_need_goes_to_the_origin() {
     names.sort_unstable();
     assert_eq!(names, ["accept", "accept-encoding", "host", "user-agent", "via"]);
     assert_eq!(seen[0].header("accept-encoding"), Some("identity"));
+}
+
+#[test]
+fn what_an_upstream_gives_to_its_user_is_not_for_clients() {
+    let origin = origin();
+    let proxy = proxy(&origin);
+    for _ in 0..2 {
+        let page = request(&proxy, "GET", "/pypi/simple/cookie/", "");
+        assert_eq!((page.status, page.header("set-cookie")), (200, None));
+    }
 }
 
 #[test]

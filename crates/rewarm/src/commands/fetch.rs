@@ -142,7 +142,8 @@ fn fetch(context: &Context<'_>, request: &Request) -> Result<Fetched, Failure> {
     fetched.map_err(network::failure)
 }
 
-/// Writes the body to standard output while it arrives.
+/// Writes the body to standard output while it arrives. Whoever reads it may be slow: only the writing
+/// waits then, not the download, which others may share.
 fn stream(
     context: &Context<'_>,
     request: &Request,
@@ -156,15 +157,19 @@ fn stream(
             context.ui.explain(&format!("`{}`: {}", request.url, response.explanation));
         }
         response.expect_whole().map_err(network::failure)?;
-        let mut stdout = io::stdout().lock();
         while let Some(bytes) = response.body.next().await.map_err(network::failure)? {
-            stdout.write_all(&bytes).map_err(unwritable_stdout)?;
+            aside(move || io::stdout().write_all(&bytes)).await.map_err(unwritable_stdout)?;
         }
-        stdout.flush().map_err(unwritable_stdout)?;
+        aside(|| io::stdout().flush()).await.map_err(unwritable_stdout)?;
         drop(response);
         client.finish().await;
         Ok(())
     })?
+}
+
+/// Does what may block on another thread.
+async fn aside(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 fn unwritable_stdout(error: io::Error) -> Failure {

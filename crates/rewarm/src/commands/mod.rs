@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod clean;
+mod completions;
 mod doctor;
 mod fetch;
 mod info;
@@ -11,6 +12,7 @@ mod lock;
 pub(crate) mod packages;
 mod proxy;
 mod run;
+mod shell;
 mod shell_hook;
 mod task;
 mod with;
@@ -45,6 +47,7 @@ pub(crate) fn dispatch(cli: Cli, caller: Caller, ui: &Ui) -> Outcome {
         Command::Install(args) => install::run(&context, &args),
         Command::Run(args) => run::run(&context, &args),
         Command::Task(args) => task::run(&context, &args),
+        Command::Shell(args) => shell::run(&context, &args),
         Command::ShellHook(args) => shell_hook::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Fetch(args) => fetch::run(&context, &args),
@@ -55,15 +58,10 @@ pub(crate) fn dispatch(cli: Cli, caller: Caller, ui: &Ui) -> Outcome {
         Command::Lock(args) => lock::run(&context, &args),
         Command::Info => info::run(&context),
         Command::Doctor => doctor::run(&context),
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => completions::script(shell),
+        Command::Names { what } => completions::names(&context, what),
         Command::Man => manual(),
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> Outcome {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "rewarm", &mut text);
-    print(&text)
 }
 
 fn manual() -> Outcome {

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use rewarm_http::{Client, ClientConfig, Clock};
 use rewarm_proxy::packages::Upstreams;
@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
         watch,
     };
     let proxy = Proxy::bind(config, mode).map_err(failure)?;
-    announce(context, &key.root(proxy.address()), &proxy, &upstreams)?;
+    announce(context, &key.root(reachable(proxy.address())), &proxy, &upstreams)?;
     let served = context.serve(async {
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
@@ -57,7 +57,13 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Proxy) -> Outcome {
         });
         loop {
             tokio::select! {
-                result = &mut serving => return result.map_err(failure),
+                result = &mut serving => {
+                    // What was served last may have been told only now.
+                    while let Ok(line) = log.try_recv() {
+                        context.ui.detail(&line);
+                    }
+                    return result.map_err(failure);
+                }
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => {}
                 Some(line) = log.recv() => {
@@ -125,6 +131,32 @@ impl Key {
             Some(_) => format!("http://rewarm:${TOKEN}@{address}"),
         }
     }
+}
+
+/// The address that clients connect to. Where the proxy listens on all of this machine's, that is the
+/// one which stands for it in its network, or the loopback of a machine without one.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if !address.ip().is_unspecified() {
+        return address;
+    }
+    // A datagram socket that is connected sends nothing, but is given the address it would send from;
+    // the other end is one that is reserved for documentation.
+    let outside = |from: IpAddr, to: IpAddr| {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        socket.connect((to, 9)).ok()?;
+        let own = socket.local_addr().ok()?.ip();
+        (!own.is_unspecified()).then_some(own)
+    };
+    let v4 = || outside(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    let v6 = || {
+        let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        outside(Ipv6Addr::UNSPECIFIED.into(), to.into())
+    };
+    let ip = match address {
+        SocketAddr::V4(_) => v4().unwrap_or(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(_) => v6().unwrap_or(Ipv6Addr::LOCALHOST.into()),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Says where the proxy listens and how to use it.

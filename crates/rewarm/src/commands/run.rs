@@ -3,11 +3,11 @@
 //! The common case never gets here: see `hot`.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use rewarm_activation::Variables;
-use rewarm_task::{DEFAULT_ENVIRONMENT, Graph, Request};
+use rewarm_task::{Graph, Request};
 
 use crate::args::{Run, TaskOptions};
 use crate::commands::{print, task};
@@ -21,8 +21,22 @@ use crate::tasks::{self, Entered, Manner, OutputMode};
 pub(crate) const OWN_FAILURE: u8 = 125;
 
 pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
-    let Some((name, arguments)) = args.command.split_first() else { return task::list(context) };
-    let wish = Wish { clean_env: args.clean_env, force: args.force_activate };
+    if args.command.is_empty() {
+        return task::list(context);
+    }
+    let workspace = Workspace::find(context)?;
+    let in_use = hot::environment_in_use(&context.settings.caller, &workspace.root);
+    let asked = args.environment.as_deref().or(in_use);
+    let graph = graph(context, &workspace, args, asked)?;
+    if args.tasks.dry_run
+        && let Some(graph) = &graph
+    {
+        return print(tasks::plan_text(graph).as_bytes());
+    }
+    let is_pixi = workspace.pixi_manifest().is_some();
+    let first = graph.as_ref().filter(|_| is_pixi).map(|graph| graph.root().environment.as_str());
+    let environment = first.or(args.environment.as_deref());
+    let wish = Wish { environment, clean_env: args.clean_env, force: args.force_activate };
     let (workspace, installed, activated) = environment::enter(context, wish, args.revalidate)?;
     if let Some(summary) = installed.summary() {
         context.ui.note(&summary);
@@ -31,15 +45,11 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
         explain(context, &activated);
     }
     context.sweep_in_passing();
-    let graph = graph(context, &workspace, args, name, arguments)?;
-    let mut environments = Environments { context, args, known: HashMap::new() };
+    let mut environments = Environments { context, args, is_pixi, known: HashMap::new() };
     let entered = environments.keep(args.clean_env, &activated);
     let Some(graph) = graph else {
         return run_program(context, &args.command, entered.variables);
     };
-    if args.tasks.dry_run {
-        return print(tasks::plan_text(&graph).as_bytes());
-    }
     let manner = manner(args, &graph);
     tasks::run(context, &workspace, &graph, manner, &mut |name, clean_env| {
         environments.enter(name, clean_env || args.clean_env)
@@ -52,13 +62,14 @@ fn graph(
     context: &Context<'_>,
     workspace: &Workspace,
     args: &Run,
-    name: &OsStr,
-    arguments: &[OsString],
+    environment: Option<&str>,
 ) -> Result<Option<Graph>, Failure> {
-    let tasks = tasks::of_workspace(workspace);
+    let tasks = tasks::of_workspace(workspace)?;
     tasks::warn_of_unknown_keys(context, &tasks);
+    let Some((name, arguments)) = args.command.split_first() else { return Ok(None) };
     let Some(task) = name.to_str() else { return Ok(None) };
-    let request = Request { task, arguments, environment: None, alone: args.tasks.skip_deps };
+    let alone = args.tasks.skip_deps;
+    let request = Request { task, arguments, environment, alone };
     let graph = Graph::new(&tasks, &request, &tasks::facts(context, workspace));
     graph
         .transpose()
@@ -86,6 +97,7 @@ fn manner(args: &Run, graph: &Graph) -> Manner {
 struct Environments<'a> {
     context: &'a Context<'a>,
     args: &'a Run,
+    is_pixi: bool,
     known: HashMap<(String, bool), Entered>,
 }
 
@@ -101,11 +113,8 @@ impl Environments<'_> {
         if let Some(known) = self.known.get(&(environment.to_owned(), clean_env)) {
             return Ok(known.clone());
         }
-        if environment != DEFAULT_ENVIRONMENT {
-            let text = format!("there is no environment `{environment}` here");
-            return Err(Failure::usage(text));
-        }
-        let wish = Wish { clean_env, force: self.args.force_activate };
+        let environment = self.is_pixi.then_some(environment);
+        let wish = Wish { environment, clean_env, force: self.args.force_activate };
         let (_, _, activated) = environment::enter(self.context, wish, false)?;
         Ok(self.keep(clean_env, &activated))
     }

@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context<'_>, args: &args::Task) -> Outcome {
 /// The tasks with what they are for; those with a leading underscore are nobody's business.
 pub(crate) fn list(context: &Context<'_>) -> Outcome {
     let workspace = Workspace::find(context)?;
-    let tasks = tasks::of_workspace(&workspace);
+    let tasks = tasks::of_workspace(&workspace)?;
     tasks::warn_of_unknown_keys(context, &tasks);
     if context.settings.json {
         return print_json(&json_of(&tasks));
@@ -145,7 +145,7 @@ pub(crate) fn graph_of(
     words: &[OsString],
 ) -> Result<(Workspace, Graph), Failure> {
     let workspace = Workspace::find(context)?;
-    let tasks = tasks::of_workspace(&workspace);
+    let tasks = tasks::of_workspace(&workspace)?;
     let (name, arguments) = words.split_first().expect("the command line requires a task");
     let task = name.to_string_lossy();
     let request = Request { task: &task, arguments, environment: None, alone: false };
@@ -161,11 +161,8 @@ pub(crate) fn graph_of(
 fn why(context: &Context<'_>, words: &[OsString]) -> Outcome {
     let (workspace, graph) = graph_of(context, words)?;
     let node = graph.root();
-    if node.environment != DEFAULT_ENVIRONMENT {
-        let text = format!("there is no environment `{}` here", node.environment);
-        return Err(Failure::usage(text));
-    }
-    let wish = Wish { clean_env: node.clean_env, force: false };
+    let environment = workspace.pixi_manifest().map(|_| node.environment.as_str());
+    let wish = Wish { environment, clean_env: node.clean_env, force: false };
     let (_, _, activated) = environment::enter(context, wish, false)?;
     let entered = run::entered(context, &activated);
     let answer = tasks::why(context, &workspace.root, node, entered)?;

@@ -129,7 +129,7 @@ pub(crate) fn packages(activation: &Activation) -> Digest {
         let (path, digest, is_wanted) = match input {
             Input::Directory { path, seen } => (path, seen.digest(), true),
             Input::File { path, seen } => (path, seen.digest(), path.ends_with("bin/python")),
-            Input::Fact { .. } | Input::Variable { .. } => continue,
+            _ => continue,
         };
         if let Ok(relative) = path.strip_prefix(prefix)
             && is_wanted

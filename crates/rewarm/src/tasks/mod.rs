@@ -12,10 +12,14 @@ mod signals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rewarm_activation::Variables;
-use rewarm_task::{Action, Command, DEFAULT_ENVIRONMENT, Facts, Graph, Node, Place, Task, Tasks};
+use rewarm_conda::manifest::{TaskSource, Workspace as Manifest};
+use rewarm_task::{
+    Action, Command, DEFAULT_ENVIRONMENT, Dialect, Facts, Graph, Node, Origin, Place, Task,
+    TaskDefinition, Tasks,
+};
 
 use crate::context::{Context, now};
 use crate::environment::Workspace;
@@ -29,12 +33,37 @@ pub(crate) use output::OutputMode;
 pub(crate) use run::{Entered, Manner};
 pub(crate) use shell::entry as shell_entry;
 
-/// The tasks of a workspace, by environment.
-pub(crate) fn of_workspace(workspace: &Workspace) -> Tasks {
+/// The tasks of a workspace, by environment: pixi's, and rewarm's own, which all environments have.
+pub(crate) fn of_workspace(workspace: &Workspace) -> Result<Tasks, Failure> {
     let own = workspace.config.tasks.iter();
     let own: BTreeMap<String, Task> =
         own.map(|(name, task)| (name.clone(), task.clone().into())).collect();
-    Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)]))
+    let Some(manifest) = workspace.pixi_manifest() else {
+        return Ok(Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)])));
+    };
+    let manifest = Manifest::read(manifest).map_err(Failure::usage)?;
+    let environments = manifest.environments().map(|environment| {
+        let mut tasks = of_manifest(&manifest, environment);
+        tasks.extend(own.clone());
+        (environment.to_owned(), tasks)
+    });
+    Ok(Tasks::new(environments.collect()))
+}
+
+/// The tasks that pixi's manifest has for an environment; none where it cannot run on this machine.
+fn of_manifest(manifest: &Manifest, environment: &str) -> BTreeMap<String, Task> {
+    let here = platform();
+    let mut platforms = manifest.environment_platforms(environment).into_iter();
+    let Some(platform) = platforms.find(|platform| platform.subdir.as_str() == here) else {
+        return BTreeMap::new();
+    };
+    let tasks = manifest.tasks(environment, &platform).into_iter();
+    let task = |(name, source): (String, TaskSource)| {
+        let definition = TaskDefinition::from_toml(&source.value, Dialect::Pixi);
+        let origin = Some(Origin { path: source.path, line: source.line });
+        (name, Task { definition, origin })
+    };
+    tasks.map(task).collect()
 }
 
 /// Warns of keys that nobody knows.
@@ -50,10 +79,11 @@ pub(crate) fn warn_of_unknown_keys(context: &Context<'_>, tasks: &Tasks) {
 
 /// What templates may know.
 pub(crate) fn facts(context: &Context<'_>, workspace: &Workspace) -> Facts {
-    let manifest = workspace.config_files.iter().find(|path| path.exists());
+    let own = workspace.config_files.iter().map(PathBuf::as_path).find(|path| path.exists());
+    let manifest = workspace.pixi_manifest().or(own).unwrap_or(&workspace.root);
     Facts {
         platform: platform(),
-        manifest: manifest.cloned().unwrap_or_else(|| workspace.root.clone()),
+        manifest: manifest.to_owned(),
         init_cwd: context.settings.caller.cwd.clone(),
     }
 }

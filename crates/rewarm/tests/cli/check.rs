@@ -154,3 +154,39 @@ fn a_signal_ends_mypy_too_and_leaves_no_litter() {
     let litter = std::fs::read_dir(sandbox.cache().join("tmp")).expect("a store").count();
     assert_eq!(litter, 0);
 }
+
+#[test]
+fn another_checker_is_installed_once_and_replayed() {
+    let sandbox = project();
+    let first = sandbox.output(&mut check(&sandbox, &["--tool", "zuban"])).expect_code(1);
+    assert!(first.stdout.contains("pkg/b.py:3: error: "), "{first}");
+    assert!(first.stderr.starts_with("installing zuban, which the environment does not have\n"));
+    assert!(first.stderr.contains("zuban ran on 3 source files"), "{first}");
+    let second = sandbox.output(&mut check(&sandbox, &["--tool", "zuban"])).expect_code(1);
+    assert_eq!(second.stdout, first.stdout);
+    assert!(second.stderr.starts_with("replayed: nothing changed in 3 source files"), "{second}");
+    let unknown = sandbox.output(&mut check(&sandbox, &["--tool", "zubat"])).expect_code(2);
+    assert!(unknown.stderr.contains("hint: it can be `mypy`, `ty`, "), "{unknown}");
+}
+
+#[test]
+fn several_tools_answer_in_the_order_asked() {
+    let sandbox = project();
+    sandbox.write(
+        "pyproject.toml",
+        "[tool.mypy]\nfiles = ['pkg']\n[tool.rewarm.check]\ntools = ['zuban', 'mypy']\n",
+    );
+    let both = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    let (mypy, zuban) = (both.stderr.find("mypy ran on"), both.stderr.find("zuban ran on"));
+    assert!(zuban.is_some() && zuban < mypy, "{both}");
+    assert_eq!(both.stdout.matches("pkg/b.py:3: error: ").count(), 2, "{both}");
+    // The worst code counts: 0 of the one and 1 of the other.
+    sandbox.write("pkg/b.py", "import nothing.at_all  # type: ignore[import-not-found]\n");
+    sandbox.write("mypy.ini", "[mypy]\nwarn_unused_ignores = True\n");
+    let json = sandbox.output(&mut check(&sandbox, &["--json"]));
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!((&value[0]["tool"], &value[1]["tool"]), (&"zuban".into(), &"mypy".into()));
+    let args = check(&sandbox, &["--", "--strict"]);
+    let refused = sandbox.output(&mut { args }).expect_code(2);
+    assert!(refused.stderr.contains("are for one tool"), "{refused}");
+}

@@ -1,7 +1,9 @@
 //! `rewarm fetch`: what ends up where, where it came from, and what is said when it cannot be had.
 
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
 
 use rewarm_testkit::server::{Gate, Reply, Server};
 
@@ -27,6 +29,31 @@ fn a_second_fetch_is_a_link_into_the_cache() {
     let inode = |name: &str| std::fs::metadata(sandbox.project().join(name)).expect("it is").ino();
     // A reflink has an inode of its own, a hard link has not.
     assert!(second.stderr.contains("cloned") || inode("a.txt") == inode("b.txt"), "{second}");
+}
+
+#[test]
+fn a_reader_that_is_slow_holds_no_download_back() {
+    const LENGTH: u64 = 24 << 20;
+    let gate = Gate::closed();
+    let origin = {
+        let gate = gate.clone();
+        Server::start(move |_| {
+            Reply::generated(LENGTH).header("cache-control", "max-age=60").gate_after(1, &gate)
+        })
+    };
+    let (sandbox, url) = (sandbox(), origin.url("/big"));
+    let mut command = sandbox.command(["-q", "fetch", &url, "-o", "-"]);
+    let mut reader = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    gate.wait_reached();
+    gate.open();
+    // It shares the download, of which nobody reads a byte at the other end.
+    sandbox.run(["-q", "fetch", &url, "-o", "copy"]).expect_code(0);
+    assert_eq!(requests(&origin), 1);
+    let mut read = Vec::new();
+    reader.stdout.take().expect("piped").read_to_end(&mut read).expect("readable");
+    assert!(reader.wait().expect("it ends").success());
+    assert_eq!(read.len() as u64, LENGTH);
+    assert_eq!(std::fs::read(sandbox.project().join("copy")).expect("a file"), read);
 }
 
 #[test]

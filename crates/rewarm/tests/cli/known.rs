@@ -1,14 +1,19 @@
 //! `rewarm with`: files whose digest a page or a lock file tells are downloaded once.
 
+use std::os::unix::fs::PermissionsExt;
+
 use rewarm_testkit::packages::pylock;
 use rewarm_testkit::sandbox::{Output, Sandbox};
 use rewarm_testkit::server::{Reply, Server};
 
 use crate::support::{distributions, sandbox};
 
-/// A client that asks for URLs, as the variables say through a proxy.
+/// A client that asks for URLs as installers do, as the variables say through a proxy.
 const CLIENT: &str = "import sys, urllib.request\n\
-                      for url in sys.argv[1:]: print(len(urllib.request.urlopen(url).read()))";
+                      accept = {'Accept': 'application/vnd.pypi.simple.v1+html'}\n\
+                      for url in sys.argv[1:]:\n    \
+                          request = urllib.request.Request(url, headers=accept)\n    \
+                          print(len(urllib.request.urlopen(request).read()))";
 
 /// An origin of the files that says nothing of caching, and of a page that links to them.
 fn origin() -> Server {
@@ -59,5 +64,24 @@ fn what_a_lock_file_names_is_downloaded_by_one_command_only() {
         output.stderr.contains("rewarm: 1 file, 1 from the cache, nothing downloaded"),
         "{output}"
     );
+    assert_eq!(origin.count(&format!("/{file}")), 2);
+}
+
+#[test]
+fn the_lock_file_is_that_of_the_project_that_the_command_names() {
+    let (sandbox, origin) = (sandbox(), origin());
+    let file = distributions().remove(0).filename;
+    let url = origin.url(&format!("/{file}"));
+    sandbox.write("elsewhere/pylock.toml", pylock(&distributions(), &origin.url("/")));
+    sandbox.write("uv", format!("#!/bin/sh\nexec python3 -c \"{CLIENT}\" \"$3\"\n"));
+    let uv = sandbox.project().join("uv");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&uv, executable).expect("it is ours");
+    let uv = uv.to_str().expect("text");
+    for project in [".", "elsewhere", "elsewhere"] {
+        let _ = sandbox.run(["with", uv, "--project", project, &url]).expect_code(0);
+    }
+    assert_eq!(origin.count(&format!("/{file}")), 1);
+    let _ = sandbox.run(["with", uv, "--project", ".", &url]).expect_code(0);
     assert_eq!(origin.count(&format!("/{file}")), 2);
 }

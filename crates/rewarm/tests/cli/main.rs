@@ -17,6 +17,7 @@ mod misuse;
 mod packages;
 mod proxy;
 mod run;
+mod shell;
 mod support;
 mod tasks;
 mod with;

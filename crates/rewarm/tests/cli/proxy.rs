@@ -125,6 +125,8 @@ fn other_machines_need_a_token() {
     let proxy = Running::start(&sandbox, &origin, &["--listen", "0.0.0.0:0"]);
     let url = proxy.line["url"].as_str().expect("a URL").to_owned();
     let token = url.split([':', '@']).nth(2).expect("a token").to_owned();
+    let place = url.split('@').nth(1).expect("an address").trim_end_matches('/');
+    assert!(!place.starts_with("0.0.0.0") && TcpStream::connect(place).is_ok(), "{url}");
     assert!(proxy.get("/a", "").starts_with("HTTP/1.1 401"));
     assert!(proxy.get("/a", "Authorization: Basic cmV3YXJtOng=\r\n").starts_with("HTTP/1.1 401"));
     assert_eq!(origin.seen().len(), 0);

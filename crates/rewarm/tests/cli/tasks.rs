@@ -293,3 +293,41 @@ fn a_cache_that_cannot_be_used_costs_speed_only() {
         assert_eq!(runs(&sandbox), count);
     }
 }
+
+#[test]
+fn tasks_of_a_pixi_workspace_run_in_their_environments() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "pixi.toml",
+        r#"
+        [workspace]
+        name = "w"
+        channels = []
+        platforms = ["linux-64", "linux-aarch64", "osx-64", "osx-arm64"]
+        [tasks]
+        say = { cmd = "echo {{ word }} $PIXI_ENVIRONMENT_NAME $SET | cat", args = ["word"], env = { SET = "s-$PIXI_PROJECT_NAME" } }
+        plain = "env"
+        all = [{ task = "say", args = ["hi"] }, { task = "say", args = ["ho"], environment = "test" }]
+        [feature.test.tasks]
+        only = { cmd = "echo only", description = "Only there" }
+        [environments]
+        test = ["test"]
+        "#,
+    );
+    for environment in ["default", "test"] {
+        sandbox.write(format!(".pixi/envs/{environment}/conda-meta/history"), "");
+    }
+    assert_eq!(sandbox.run(["run", "say", "a b"]).expect_code(0).stdout, "a b default s-w\n");
+    let output = sandbox.run(["run", "-j1", "all"]).expect_code(0);
+    assert_eq!(output.stdout, "hi default s-w\nho test s-w\n", "{output}");
+    assert_eq!(sandbox.run(["run", "only"]).expect_code(0).stdout, "only\n");
+    for _ in 0..2 {
+        let output = sandbox.run(["run", "plain"]).expect_code(0);
+        assert!(output.stdout.contains("INIT_CWD=[PROJECT]\n"), "{output}");
+    }
+    let list = sandbox.run(["run"]).expect_code(0).stdout;
+    assert!(list.ends_with("\ntest:\nonly   Only there\n"), "{list}");
+    let missing = sandbox.run(["run", "say"]).expect_code(125);
+    let message = "task `say` (`[PROJECT]/pixi.toml`, line 7): the argument `word` is missing";
+    assert!(missing.stderr.contains(message), "{missing}");
+}

@@ -186,6 +186,23 @@ fn the_command_is_told_whom_to_trust_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn what_a_killed_run_left_behind_is_removed_by_the_next() {
+    let sandbox = sandbox();
+    let temp = sandbox.home().join("temp");
+    std::fs::create_dir(&temp).expect("a directory can be made");
+    let run = |line: &str| {
+        let mut command = sandbox.command(["with", "--", "sh", "-c", line]);
+        sandbox.output(command.env("TMPDIR", &temp))
+    };
+    let count = || std::fs::read_dir(&temp).expect("it is there").count();
+    assert_eq!(run("kill -KILL $PPID").code, None);
+    assert_eq!(count(), 1);
+    let nested = format!("'{REWARM}' with -- true && test -r \"$SSL_CERT_FILE\"");
+    let _ = run(&nested).expect_code(0);
+    assert_eq!(count(), 0);
+}
+
+#[test]
 fn offline_serves_what_was_downloaded_before() {
     let (sandbox, index) = (sandbox(), index());
     let line = |flag: &str, dir: &str| {

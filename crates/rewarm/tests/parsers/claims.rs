@@ -10,10 +10,11 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rewarm_http::Url;
 use rewarm_http::policy::control::{CacheControl, directives};
+use rewarm_http::policy::date::parse_date;
 use rewarm_http::policy::decide::{
     Decision, RequestHead, conditions, decide, select, select_for_update, time_to_live,
 };
-use rewarm_http::policy::freshness::{current_age, parse_date};
+use rewarm_http::policy::freshness::current_age;
 use rewarm_http::policy::range::{self, Selected};
 use rewarm_http::policy::shape::shape;
 use rewarm_http::policy::storing::{end_to_end, invalidated, reusable_fields, storable};

@@ -10,6 +10,7 @@ pub(super) mod child;
 mod indexes;
 mod locks;
 mod report;
+mod scratch;
 mod surroundings;
 mod trust;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rewarm_http::{Client, ClientConfig, Clock};
+use rewarm_proxy::packages::KnownFiles;
 use rewarm_proxy::{Authority, Forward, Limits, Mode, Proxy, ProxyConfig, Token};
 
 use crate::args::With;
@@ -44,7 +46,11 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
     let tally = Tally::default();
     let ready = match args.index {
         true => by_index(context, &tally, &mut command)?,
-        false => by_proxy(context, &tally, &mut command)?,
+        false => {
+            let (start, cwd) = (&context.settings.start, &context.settings.caller.cwd);
+            let known = locks::pinned(&locks::place(start, cwd, &args.command));
+            by_proxy(context, &tally, known, &mut command)?
+        }
     };
     run_beside(context, ready, &tally, command)
 }
@@ -52,7 +58,8 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
 /// Runs a command whose downloads go through the cache, and passes on its exit code.
 pub(crate) fn through_cache(context: &Context<'_>, mut command: Command) -> Outcome {
     let tally = Tally::default();
-    let ready = by_proxy(context, &tally, &mut command)?;
+    let known = locks::pinned(&context.settings.start);
+    let ready = by_proxy(context, &tally, known, &mut command)?;
     run_beside(context, ready, &tally, command)
 }
 
@@ -86,15 +93,19 @@ fn run_beside(context: &Context<'_>, ready: Ready, tally: &Tally, mut command: C
 type Ready = (Proxy, Client, Option<Trust>);
 
 /// A forward proxy, for whatever the command asks for.
-fn by_proxy(context: &Context<'_>, tally: &Tally, command: &mut Command) -> Result<Ready, Failure> {
+fn by_proxy(
+    context: &Context<'_>,
+    tally: &Tally,
+    known: KnownFiles,
+    command: &mut Command,
+) -> Result<Ready, Failure> {
     let caller = &context.settings.caller;
     let authority = Authority::new(now()).map_err(Failure::world)?;
-    let trust = Trust::write(caller, authority.pem()).map_err(|source| {
+    let trust = Trust::write(caller, &std::env::temp_dir(), authority.pem()).map_err(|source| {
         Failure::world(source).hint("set `TMPDIR` to a directory that can be written")
     })?;
     let token = Token::random().map_err(Failure::world)?;
     let client = client(context, &trust)?;
-    let known = locks::pinned(&context.settings.start);
     let forward = Forward { token: token.clone(), authority: Arc::new(authority), known };
     let config = config(&client, None, tally);
     let proxy = Proxy::bind(config, Mode::Forward(forward)).map_err(proxy::failure)?;

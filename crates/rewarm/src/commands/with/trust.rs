@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tempfile::TempDir;
 
+use crate::commands::with::scratch::Scratch;
 use crate::commands::with::surroundings::BUNDLES;
 use crate::settings::Caller;
 
@@ -22,14 +22,13 @@ use crate::settings::Caller;
 pub(super) struct Trust {
     bundle: PathBuf,
     upstream: Option<PathBuf>,
-    _dir: TempDir,
+    _dir: Scratch,
 }
 
 impl Trust {
-    /// Writes the files into a private directory.
-    pub(super) fn write(caller: &Caller, authority: &str) -> io::Result<Self> {
-        let private = fs::Permissions::from_mode(0o700);
-        let dir = tempfile::Builder::new().prefix("rewarm-with-").permissions(private).tempdir()?;
+    /// Writes the files into a private directory below `temp`.
+    pub(super) fn write(caller: &Caller, temp: &Path, authority: &str) -> io::Result<Self> {
+        let dir = Scratch::new(temp)?;
         let mut all = system();
         let named = named(caller);
         for path in &named {

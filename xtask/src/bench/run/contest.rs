@@ -1,71 +1,47 @@
-//! What activation adds to a command: `rewarm run -- true` beside `true`, in turns.
+//! Commands run in turns, what each costs, and how many system calls it makes.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::table::{Table, median, ratio, time};
-use super::{Bench, project};
+use crate::bench::chart::Chart;
+use crate::bench::table::{Table, median, ratio, time};
 use crate::steps::Result;
 
 const ROUNDS: usize = 300;
 
-pub(crate) fn run(bench: &Bench) -> Result<Vec<Table>> {
-    let project = project::quickstart()?;
-    project.warm(bench, &["install"])?;
-    project.warm(bench, &["run", "--", "true"])?;
-    let dir = project.dir();
-    let rewarm = |args: &[&str]| {
-        let mut command = Command::new(&bench.rewarm);
-        command.args(args).env("REWARM_CACHE_DIR", project.cache());
-        command
-    };
-    let mut uv = Command::new(bench.tools.join("bin/uv"));
-    uv.args(["run", "--no-project", "--no-sync", "true"]);
-    let mut shell = Command::new("bash");
-    shell.args(["-c", ". .venv/bin/activate; exec true"]);
-    let mut python = Command::new(dir.join(".venv/bin/python"));
-    python.arg("--version");
-    let mut contestants = vec![
-        ("`true`", Command::new("true")),
-        ("`rewarm run -- true`", rewarm(&["run", "--", "true"])),
-        ("`rewarm run version` (a task)", rewarm(&["run", "version"])),
-        ("`python --version`, bare", python),
-        ("`bash -c '. activate; exec true'`", shell),
-        ("`uv run --no-sync true`", uv),
-        (
-            "`rewarm run --force-activate -- true`",
-            rewarm(&["run", "--force-activate", "--", "true"]),
-        ),
-    ];
+/// The commands that are compared, the first one being what the others are measured against.
+pub(super) type Contestants = Vec<(&'static str, Command)>;
+
+/// Runs them in `dir`; `file` names the picture.
+pub(super) fn run(
+    title: &str,
+    file: &str,
+    dir: &Path,
+    mut contestants: Contestants,
+) -> Result<Table> {
     for (_, command) in &mut contestants {
         command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // Cargo sets it for its own; the loader would look there for every library.
         command.env_remove("LD_LIBRARY_PATH");
     }
-    let times = in_turns(&mut contestants)?;
-    let mut table = Table::new(
-        "Activation: what it adds to a command",
-        &["command", "min", "median", "over `true` (median)", "x", "system calls"],
-    );
-    let base = median(&mut times[0].clone());
-    for ((name, command), mut times) in contestants.iter().zip(times) {
-        let middle = median(&mut times);
+    let mut times = in_turns(&mut contestants)?;
+    let columns = ["command", "min", "median", "over the first (median)", "x", "system calls"];
+    let mut table = Table::new(title, &columns);
+    let middles: Vec<Duration> = times.iter_mut().map(|times| median(times)).collect();
+    let base = middles[0];
+    for (((name, command), times), middle) in contestants.iter().zip(&times).zip(&middles) {
         let calls = system_calls(command, dir).map_or("-".to_owned(), |calls| calls.to_string());
-        let over = time(middle.saturating_sub(base));
-        table.row([
-            (*name).to_owned(),
-            time(times[0]),
-            time(middle),
-            over,
-            ratio(middle, base),
-            calls,
-        ]);
+        let (least, over) = (time(times[0]), time(middle.saturating_sub(base)));
+        table.row([(*name).to_owned(), least, time(*middle), over, ratio(*middle, base), calls]);
     }
     table.note(format!(
         "{ROUNDS} rounds, every command once in each; system calls by `strace -c -f`"
     ));
-    Ok(vec![table])
+    let bars = contestants.iter().zip(&middles);
+    let bars = bars.map(|((name, _), middle)| (name.replace('`', ""), middle.as_secs_f64() * 1e3));
+    table.chart(Chart::new(file, title).panel("median, ms", bars.collect()));
+    Ok(table)
 }
 
 /// Every command once per round, so that a busy moment of the machine hits all alike.

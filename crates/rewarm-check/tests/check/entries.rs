@@ -1,0 +1,68 @@
+//! Modules that were checked once are not checked again: in another checkout, after a branch round
+//! trip, in a mix of branches, with nothing but the store.
+
+use rewarm_check::Reuse;
+
+use crate::support::Bench;
+
+/// The answer is right, and mypy checked this many modules for it.
+#[track_caller]
+fn rechecks(bench: &Bench, count: usize, claim: &str) {
+    let report = bench.checked();
+    let Reuse::Ran { seeded, modules_rechecked, unstored } = report.reuse else {
+        panic!("{claim}: replayed");
+    };
+    assert_eq!((seeded, modules_rechecked, unstored), (true, Some(count), None), "{claim}");
+}
+
+/// A package in which everything depends on `base`, without an error.
+fn chain() -> Bench {
+    let bench = Bench::new();
+    bench.install("third", "1.0", &[("third/__init__.py", "def f(x: int) -> str: ...\n")]);
+    bench.write("pkg/__init__.py", "");
+    bench.write("pkg/base.py", "import third\n\ndef one() -> str:\n    return third.f(1)\n");
+    bench.write("pkg/left.py", "from pkg import right\nfrom pkg.base import one\n\nx = one()\n");
+    bench.write("pkg/right.py", "from pkg import left\nfrom pkg.base import one\n\ny = one()\n");
+    bench.write("pkg/leaf.py", "z: int = 1\n");
+    bench
+}
+
+#[test]
+fn another_checkout_checks_no_module_again() {
+    let mut bench = chain();
+    bench.miss("nothing is known");
+    bench.moved("elsewhere");
+    bench.force = true;
+    rechecks(&bench, 0, "only the directory differs");
+    bench.write("pkg/leaf.py", "z: int = 2\n");
+    rechecks(&bench, 1, "one module was edited here");
+}
+
+#[test]
+fn branch_round_trip_checks_no_module_again() {
+    let mut bench = chain();
+    bench.miss("nothing is known");
+    let (one, other) = ("def one() -> str: ...\n", "def one() -> int: ...\n");
+    for text in [one, other] {
+        bench.write("pkg/base.py", text);
+        bench.miss("a new branch");
+    }
+    bench.force = true;
+    for text in [one, other, one] {
+        bench.write("pkg/base.py", text);
+        rechecks(&bench, 0, "a branch that was checked before");
+    }
+}
+
+#[test]
+fn mix_of_branches_checks_what_is_new_in_it() {
+    let bench = chain();
+    bench.miss("nothing is known");
+    bench.write("pkg/base.py", "def one() -> int: ...\n");
+    bench.miss("one branch");
+    bench.write("pkg/base.py", "import third\n\ndef one() -> str:\n    return third.f(1)\n");
+    bench.write("pkg/leaf.py", "z: int = 2\n");
+    rechecks(&bench, 1, "another branch");
+    bench.write("pkg/base.py", "def one() -> int: ...\n");
+    rechecks(&bench, 0, "both together");
+}

@@ -1,0 +1,256 @@
+//! `rewarm check`: a checker's answer, replayed where nothing that it depends on has changed.
+//!
+//! Standard output and the exit code are the checker's own; what rewarm has to say about it is one
+//! line on standard error for each checker. Several checkers run at once, and answer in the order in
+//! which they were named.
+
+mod program;
+mod tool;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Instant;
+
+use rewarm_check::{CheckError, Event, Report, Request, Reuse};
+use serde_json::json;
+
+use crate::args::{Check, Install};
+use crate::commands::check::tool::Tool;
+use crate::commands::print_json;
+use crate::context::{Context, now};
+use crate::environment::{self, Activated, Wish, Workspace};
+use crate::error::{Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::ui::Bar;
+use crate::venv::{self, Installed};
+
+/// What one checker said.
+struct Answer {
+    tool: Tool,
+    report: Report,
+    seconds: f64,
+}
+
+pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
+    let started = Instant::now();
+    let (workspace, installed, activated) = enter(context, args)?;
+    let tools = tool::wanted(&args.tool, &workspace.config.check.tools)?;
+    if tools.len() > 1 && !args.arguments.is_empty() {
+        return Err(Failure::usage(
+            "arguments after `--` are for one tool, and several are to check",
+        )
+        .hint("name one with `--tool`, or put the settings into the tools' configuration"));
+    }
+    if let Some(summary) = installed.summary() {
+        context.ui.note(&summary);
+    }
+    let answers = ask(context, &workspace, &activated, (args, &tools), started)?;
+    if context.settings.json {
+        print_json(&as_json(&answers))?;
+    } else {
+        for answer in &answers {
+            write(&answer.report)?;
+        }
+    }
+    for answer in &answers {
+        context.ui.note(&summary(answer));
+        if args.explain {
+            explain(context, answer, answers.len() > 1);
+        }
+    }
+    if let Some(reason) = activated.miss.as_ref().filter(|_| args.explain) {
+        context.ui.explain(&format!("activation: computed anew, because {reason}"));
+    }
+    context.sweep_in_passing();
+    Ok(answers.iter().map(|answer| answer.tool.verdict(answer.report.exit_code)).max().unwrap_or(0))
+}
+
+fn enter(
+    context: &Context<'_>,
+    args: &Check,
+) -> Result<(Workspace, Installed, Activated), Failure> {
+    if !args.no_install {
+        return environment::enter(context, Wish::default(), false);
+    }
+    let workspace = Workspace::find(context)?;
+    let mut options = venv::options(context, &workspace, &Install::default())?;
+    options.as_before = true;
+    let activated = environment::activate(context, &workspace, &options, Wish::default())?;
+    Ok((workspace, Installed::default(), activated))
+}
+
+fn request(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    activated: &Activated,
+    args: &Check,
+    tool: Tool,
+) -> Request {
+    let arguments: Vec<OsString> = args.paths.iter().chain(&args.arguments).cloned().collect();
+    let mut variables = environment::child_variables(context, &activated.activation);
+    // A tool's output is a file; what it would make of this terminal it has to be told.
+    if let Some(colors) = context.settings.colors_answers() {
+        tool.set_colors(&mut variables, colors);
+    }
+    Request {
+        project_root: workspace.root.clone(),
+        cwd: context.settings.start.clone(),
+        arguments,
+        default_target: (tool == Tool::Mypy).then(|| ".".into()),
+        python: workspace.prefix.join("bin/python"),
+        variables,
+        force: args.force,
+        extra_inputs: workspace.config.check.inputs.clone(),
+    }
+}
+
+/// Asks every tool, all at once.
+fn ask(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    activated: &Activated,
+    (args, tools): (&Check, &[Tool]),
+    started: Instant,
+) -> Result<Vec<Answer>, Failure> {
+    let mut questions = Vec::new();
+    for tool in tools {
+        let program = match tool {
+            Tool::Mypy => None,
+            Tool::Other(checker) => Some(program::find(context, &workspace.prefix, *checker)?),
+        };
+        questions.push((*tool, program, request(context, workspace, activated, args, *tool)));
+    }
+    let store = context.store()?;
+    let spinner: std::sync::OnceLock<Bar> = std::sync::OnceLock::new();
+    let interrupt = Interrupt::watch()?;
+    let now = now();
+    let names = tools.iter().map(|tool| tool.name()).collect::<Vec<_>>().join(", ");
+    let tell = |event| match event {
+        Event::Started { group } => interrupt.ends(group),
+        Event::Running { files } => {
+            let verb = if tools.len() == 1 { "is" } else { "are" };
+            let label = format!("{names} {verb} checking {files} files");
+            spinner.get_or_init(|| context.ui.spinner(&label));
+        }
+        Event::Uncached { reason } => context.ui.warn(&format!("nothing was kept: {reason}")),
+        _ => {}
+    };
+    let answer = |(tool, found, request): &(Tool, Option<program::Found>, Request)| {
+        let report = match found {
+            None => rewarm_check::check(store, request, now, &tell),
+            Some(found) => rewarm_check::check_with(store, &found.program, request, now, &tell),
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        report.map(|report| Answer { tool: *tool, report, seconds })
+    };
+    let answers: Vec<_> = match questions.as_slice() {
+        [one] => vec![answer(one)],
+        several => std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                several.iter().map(|question| scope.spawn(|| answer(question))).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().map(join).collect()
+        }),
+    };
+    drop(spinner);
+    if let Some(signal) = interrupt.caught() {
+        return Err(Failure::interrupted(signal));
+    }
+    answers.into_iter().map(|answer| answer.map_err(failure)).collect()
+}
+
+fn failure(error: CheckError) -> Failure {
+    match error {
+        CheckError::NoMypy { .. } => Failure::usage(error)
+            .hint("add `mypy` to the project's development dependencies and lock again"),
+        CheckError::Glob { .. } => Failure::usage(error).hint("mend `tool.rewarm.check.inputs`"),
+        other => Failure::world(other),
+    }
+}
+
+fn write(report: &Report) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&report.stdout)?;
+    stdout.flush()?;
+    std::io::stderr().lock().write_all(&report.stderr)
+}
+
+/// What was done, and what was reused.
+fn summary(Answer { tool, report, seconds }: &Answer) -> String {
+    let (name, seconds) = (tool.name(), *seconds);
+    let files = match report.files {
+        1 => "1 source file".to_owned(),
+        files => format!("{files} source files"),
+    };
+    match &report.reuse {
+        Reuse::Replayed => {
+            format!("replayed: nothing changed in {files}, {name} was not run ({})", time(seconds))
+        }
+        Reuse::Ran { seeded, modules_rechecked, unstored } => {
+            let how = match (seeded, modules_rechecked) {
+                (false, None) if *tool != Tool::Mypy => "the whole".to_owned(),
+                (_, Some(1)) => "1 module checked again".to_owned(),
+                (true, Some(count)) => format!("{count} modules checked again"),
+                (false, Some(count)) => format!("{count} modules checked"),
+                (true, None) => "started from its last results".to_owned(),
+                (false, None) => "started from nothing".to_owned(),
+            };
+            let kept = match unstored {
+                None => String::new(),
+                Some(reason) => format!("; not kept, because {reason}"),
+            };
+            format!("{name} ran on {files}: {how} ({}){kept}", time(seconds))
+        }
+    }
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+fn explain(context: &Context<'_>, answer: &Answer, is_one_of_several: bool) {
+    let report = &answer.report;
+    let text = match (&report.reuse, report.differs.as_slice()) {
+        (Reuse::Replayed, _) => "hit; no input has changed".to_owned(),
+        (Reuse::Ran { .. }, []) => "miss; nothing was stored for these arguments".to_owned(),
+        (Reuse::Ran { .. }, differs) => format!("miss; differs: {}", differs.join(", ")),
+    };
+    let name = if is_one_of_several { answer.tool.name() } else { "check" };
+    context.ui.explain(&format!("{name}: {text}"));
+}
+
+/// One tool's answer as an object, those of several as a list.
+fn as_json(answers: &[Answer]) -> serde_json::Value {
+    match answers {
+        [one] => object(&one.report),
+        several => {
+            let objects = several.iter().map(|answer| {
+                let mut object = object(&answer.report);
+                object["tool"] = answer.tool.name().into();
+                object
+            });
+            objects.collect()
+        }
+    }
+}
+
+fn object(report: &Report) -> serde_json::Value {
+    let (replayed, rechecked, unstored) = match &report.reuse {
+        Reuse::Replayed => (true, None, None),
+        Reuse::Ran { modules_rechecked, unstored, .. } => {
+            (false, *modules_rechecked, unstored.clone())
+        }
+    };
+    json!({
+        "exit_code": report.exit_code,
+        "stdout": String::from_utf8_lossy(&report.stdout),
+        "stderr": String::from_utf8_lossy(&report.stderr),
+        "replayed": replayed,
+        "modules_rechecked": rechecked,
+        "not_kept_because": unstored,
+        "differs": report.differs,
+        "files": report.files,
+    })
+}

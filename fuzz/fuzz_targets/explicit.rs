@@ -1,0 +1,5 @@
+//! Feeds `conda::explicit` with bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rewarm_fuzz::conda::explicit(bytes));

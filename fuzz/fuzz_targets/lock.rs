@@ -1,0 +1,5 @@
+//! Feeds `conda::lock` with bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rewarm_fuzz::conda::lock(bytes));
