@@ -103,6 +103,13 @@ pub struct Seen {
     settled: bool,
 }
 
+impl Seen {
+    /// Of the content, or of the sorted names; `None` if nothing was there.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+}
+
 /// Serde for paths that need not be UTF-8.
 pub(crate) mod os_path {
     use std::ffi::OsString;

@@ -197,12 +197,21 @@ pub(crate) struct TaskOptions {
     /// Show what would be run, and run nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Run tasks even if nothing that they name has changed
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     /// List the tasks with what they are for
     List,
+    /// Say whether a task would run, and what has changed since it ran
+    Why {
+        /// The task and its arguments
+        #[arg(required = true, trailing_var_arg = true, value_name = "TASK")]
+        task: Vec<OsString>,
+    },
     /// Show what a task depends on
     Graph(TaskGraph),
 }

@@ -15,6 +15,7 @@ pub(crate) fn known() -> Vec<Format> {
         rewarm_env::formats().as_slice(),
         rewarm_activation::formats().as_slice(),
         rewarm_check::formats().as_slice(),
+        rewarm_task::formats().as_slice(),
         packages::formats().as_slice(),
     ]
     .concat()
@@ -28,6 +29,7 @@ pub(crate) fn describe(store: &Store, record: &RecordInfo) -> String {
             .or_else(|| rewarm_env::describe(store, record))
             .or_else(|| rewarm_activation::describe(store, record))
             .or_else(|| rewarm_check::describe(store, record))
+            .or_else(|| rewarm_task::describe(store, record))
             .or_else(|| packages::describe(&record.kind)),
         false => None,
     };

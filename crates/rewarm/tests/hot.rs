@@ -44,7 +44,7 @@ fn assert_output(sandbox: &Sandbox, args: &[&str], code: i32, stdout: &str) {
 fn tasks_run_in_order_with_their_directory_and_variables() {
     let sandbox = ready();
     assert_output(&sandbox, &["after"], 0, "[PROJECT]\nafter [PROJECT]/.venv\n");
-    assert_output(&sandbox, &["never"], 3, "[PROJECT]\n");
+    assert_output(&sandbox, &["-j1", "never"], 3, "[PROJECT]\n");
     assert_output(&sandbox, &["quoted", "a b", "$c"], 0, "<a b><$c>");
 }
 

@@ -3,38 +3,46 @@
 //! The common case never gets here: see `hot`.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rewarm_activation::Variables;
-use rewarm_task::{DEFAULT_ENVIRONMENT, Graph, Request};
+use rewarm_task::{Graph, Request};
 
-use crate::args::Run;
+use crate::args::{Run, TaskOptions};
 use crate::commands::{print, task};
 use crate::context::Context;
-use crate::environment::{self, Activated, Entered, Wish, Workspace};
+use crate::environment::{self, Activated, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::hot;
-use crate::tasks::{self, Manner, OutputMode};
+use crate::tasks::{self, Entered, Manner, OutputMode};
 
 /// The exit code where rewarm itself fails, as `env` has it.
 pub(crate) const OWN_FAILURE: u8 = 125;
 
 pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
-    let Some((name, arguments)) = args.command.split_first() else { return task::list(context) };
-    let environment = args.environment.as_deref();
-    let wish = Wish { environment, clean_env: args.clean_env, force: args.force_activate };
-    if let Some(prefix) = &args.prefix {
-        let activated = environment::enter_prefix(context, prefix, wish)?;
-        if args.explain {
-            explain(context, &activated);
-        }
-        let caller = environment::caller_variables(context);
-        let variables = activated.activation.environment_for(&caller);
-        return run_program(context, &args.command, variables);
+    if args.command.is_empty() {
+        return task::list(context);
     }
+    if let Some(prefix) = &args.prefix {
+        return run_in_prefix(context, args, prefix);
+    }
+    let workspace = Workspace::find(context)?;
+    let in_use = hot::environment_in_use(&context.settings.caller, &workspace.root);
+    let asked = args.environment.as_deref().or(in_use);
+    let graph = graph(context, &workspace, args, asked)?;
+    if args.tasks.dry_run
+        && let Some(graph) = &graph
+    {
+        return print(tasks::plan_text(graph).as_bytes());
+    }
+    let is_pixi = workspace.pixi_manifest().is_some();
+    let first = graph.as_ref().filter(|_| is_pixi).map(|graph| graph.root().environment.as_str());
+    let environment = first.or(args.environment.as_deref());
+    let wish = Wish { environment, clean_env: args.clean_env, force: args.force_activate };
     let entered = environment::enter(context, wish, args.revalidate)?;
-    let Entered { workspace, activated, summary } = entered;
+    let environment::Entered { workspace, activated, summary } = entered;
     if let Some(summary) = summary {
         context.ui.note(&summary);
     }
@@ -42,22 +50,29 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
         explain(context, &activated);
     }
     context.sweep_in_passing();
-    let graph = graph(context, &workspace, args, name, arguments)?;
-    let mut environments = Environments { context, args, known: HashMap::new() };
-    environments.keep(args.clean_env, &activated);
+    let mut environments = Environments { context, args, is_pixi, known: HashMap::new() };
+    let entered = environments.keep(args.clean_env, &activated);
     let Some(graph) = graph else {
-        let variables =
-            environments.variables(&activated.activation.environment, args.clean_env)?;
-        return run_program(context, &args.command, variables);
+        return run_program(context, &args.command, entered.variables);
     };
-    if args.tasks.dry_run {
-        return print(tasks::plan_text(&graph).as_bytes());
-    }
     let manner = manner(args, &graph);
     tasks::run(context, &workspace, &graph, manner, &mut |name, clean_env| {
-        environments.variables(name, clean_env || args.clean_env)
+        environments.enter(name, clean_env || args.clean_env)
     })
     .or_else(|failure| explain_start(context, failure))
+}
+
+/// A program in a conda prefix, which has no tasks.
+fn run_in_prefix(context: &Context<'_>, args: &Run, prefix: &Path) -> Outcome {
+    let (clean_env, force) = (args.clean_env, args.force_activate);
+    let wish = Wish { environment: None, clean_env, force };
+    let activated = environment::enter_prefix(context, prefix, wish)?;
+    if args.explain {
+        explain(context, &activated);
+    }
+    let caller = environment::caller_variables(context);
+    let variables = activated.activation.environment_for(&caller);
+    run_program(context, &args.command, variables)
 }
 
 /// What the task takes; `None` if there is no task of that name.
@@ -65,13 +80,14 @@ fn graph(
     context: &Context<'_>,
     workspace: &Workspace,
     args: &Run,
-    name: &OsStr,
-    arguments: &[OsString],
+    environment: Option<&str>,
 ) -> Result<Option<Graph>, Failure> {
     let tasks = tasks::of_workspace(workspace)?;
     tasks::warn_of_unknown_keys(context, &tasks);
+    let Some((name, arguments)) = args.command.split_first() else { return Ok(None) };
     let Some(task) = name.to_str() else { return Ok(None) };
-    let request = Request { task, arguments, environment: None, alone: args.tasks.skip_deps };
+    let alone = args.tasks.skip_deps;
+    let request = Request { task, arguments, environment, alone };
     let graph = Graph::new(&tasks, &request, &tasks::facts(context, workspace));
     graph
         .transpose()
@@ -91,33 +107,44 @@ fn manner(args: &Run, graph: &Graph) -> Manner {
         1 => OutputMode::Raw,
         _ => OutputMode::Prefix,
     });
-    Manner { jobs, keep_going: args.tasks.keep_going, output }
+    let TaskOptions { keep_going, force, .. } = args.tasks;
+    Manner { jobs, keep_going, output, force, explain: args.explain }
 }
 
-/// The variables of the environments that the commands of a graph run in.
+/// The environments that the commands of a graph run in.
 struct Environments<'a> {
     context: &'a Context<'a>,
     args: &'a Run,
-    known: HashMap<(String, bool), Variables>,
+    is_pixi: bool,
+    known: HashMap<(String, bool), Entered>,
 }
 
 impl Environments<'_> {
-    fn keep(&mut self, clean_env: bool, activated: &Activated) -> Variables {
-        let caller = environment::caller_variables(self.context);
-        let variables = activated.activation.environment_for(&caller);
+    fn keep(&mut self, clean_env: bool, activated: &Activated) -> Entered {
+        let entered = entered(self.context, activated);
         let environment = activated.activation.environment.clone();
-        self.known.insert((environment, clean_env), variables.clone());
-        variables
+        self.known.insert((environment, clean_env), entered.clone());
+        entered
     }
 
-    fn variables(&mut self, environment: &str, clean_env: bool) -> Result<Variables, Failure> {
+    fn enter(&mut self, environment: &str, clean_env: bool) -> Result<Entered, Failure> {
         if let Some(known) = self.known.get(&(environment.to_owned(), clean_env)) {
             return Ok(known.clone());
         }
-        let named = (environment != DEFAULT_ENVIRONMENT).then_some(environment);
-        let wish = Wish { environment: named, clean_env, force: self.args.force_activate };
-        let Entered { activated, .. } = environment::enter(self.context, wish, false)?;
+        let environment = self.is_pixi.then_some(environment);
+        let wish = Wish { environment, clean_env, force: self.args.force_activate };
+        let entered = environment::enter(self.context, wish, false)?;
+        let activated = entered.activated;
         Ok(self.keep(clean_env, &activated))
+    }
+}
+
+/// What it is to be in an environment.
+pub(super) fn entered(context: &Context<'_>, activated: &Activated) -> Entered {
+    let caller = environment::caller_variables(context);
+    Entered {
+        variables: activated.activation.environment_for(&caller),
+        packages: tasks::packages(&activated.activation),
     }
 }
 

@@ -9,15 +9,16 @@ use rewarm_task::{
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::commands::{print, print_json};
+use crate::commands::{print, print_json, run};
 use crate::context::Context;
-use crate::environment::Workspace;
+use crate::environment::{self, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::tasks;
 
 pub(crate) fn run(context: &Context<'_>, args: &args::Task) -> Outcome {
     match args {
         args::Task::List => list(context),
+        args::Task::Why { task } => why(context, task),
         args::Task::Graph(args) => graph(context, args),
     }
 }
@@ -155,6 +156,17 @@ pub(crate) fn graph_of(
     };
     let graph = graph.ok_or_else(unknown)?.map_err(Failure::usage)?;
     Ok((workspace, graph))
+}
+
+fn why(context: &Context<'_>, words: &[OsString]) -> Outcome {
+    let (workspace, graph) = graph_of(context, words)?;
+    let node = graph.root();
+    let environment = workspace.pixi_manifest().map(|_| node.environment.as_str());
+    let wish = Wish { environment, clean_env: node.clean_env, force: false };
+    let environment::Entered { activated, .. } = environment::enter(context, wish, false)?;
+    let entered = run::entered(context, &activated);
+    let answer = tasks::why(context, &workspace.root, node, entered)?;
+    print(format!("task `{}` {answer}\n", tasks::label(node, &graph)).as_bytes())
 }
 
 fn graph(context: &Context<'_>, args: &args::TaskGraph) -> Outcome {

@@ -4,6 +4,7 @@
 //! command replaces this process by it, or is executed in it if it takes pixi's shell; only a
 //! graph of several keeps a parent.
 
+mod action;
 mod output;
 mod run;
 mod shell;
@@ -11,53 +12,58 @@ mod signals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rewarm_activation::Variables;
-use rewarm_conda::manifest::{Platform, TaskSource, Workspace as Manifest};
+use rewarm_conda::manifest::{TaskSource, Workspace as Manifest};
 use rewarm_task::{
-    Command, DEFAULT_ENVIRONMENT, Dialect, Facts, Graph, Node, Origin, Task, TaskDefinition, Tasks,
+    Action, Command, DEFAULT_ENVIRONMENT, Dialect, Facts, Graph, Node, Origin, Place, Task,
+    TaskDefinition, Tasks,
 };
 
-use crate::context::Context;
+use crate::context::{Context, now};
 use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
 use crate::hot::{self, RunError};
 use crate::tasks::run::{Activate, Runner};
 use crate::tasks::shell::Audience;
 
+pub(crate) use action::packages;
 pub(crate) use output::OutputMode;
-pub(crate) use run::Manner;
+pub(crate) use run::{Entered, Manner};
 pub(crate) use shell::entry as shell_entry;
 
-/// The tasks of a workspace, by environment: those of rewarm's own configuration in each of them, unless
-/// the manifest of a pixi workspace has another one of that name.
+/// The tasks of a workspace, by environment: pixi's, and rewarm's own, which all environments have.
 pub(crate) fn of_workspace(workspace: &Workspace) -> Result<Tasks, Failure> {
     let own = workspace.config.tasks.iter();
     let own: BTreeMap<String, Task> =
         own.map(|(name, task)| (name.clone(), task.clone().into())).collect();
-    let Some(path) = workspace.pixi_manifest() else {
+    let Some(manifest) = workspace.pixi_manifest() else {
         return Ok(Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)])));
     };
-    let manifest = Manifest::read(path).map_err(Failure::usage)?;
+    let manifest = Manifest::read(manifest).map_err(Failure::usage)?;
     let environments = manifest.environments().map(|environment| {
-        let mut tasks = own.clone();
-        let platforms = manifest.environment_platforms(environment);
-        let is_here = |it: &&Platform| it.subdir.to_string() == platform();
-        if let Some(here) = platforms.iter().find(is_here) {
-            let said = manifest.tasks(environment, here);
-            tasks.extend(said.into_iter().map(|(name, source)| (name, task(source))));
-        }
+        let mut tasks = of_manifest(&manifest, environment);
+        tasks.extend(own.clone());
         (environment.to_owned(), tasks)
     });
     Ok(Tasks::new(environments.collect()))
 }
 
-fn task(source: TaskSource) -> Task {
-    Task {
-        definition: TaskDefinition::from_toml(&source.value, Dialect::Pixi),
-        origin: Some(Origin { path: source.path, line: source.line }),
-    }
+/// The tasks that pixi's manifest has for an environment; none where it cannot run on this machine.
+fn of_manifest(manifest: &Manifest, environment: &str) -> BTreeMap<String, Task> {
+    let here = platform();
+    let mut platforms = manifest.environment_platforms(environment).into_iter();
+    let Some(platform) = platforms.find(|platform| platform.subdir.as_str() == here) else {
+        return BTreeMap::new();
+    };
+    let tasks = manifest.tasks(environment, &platform).into_iter();
+    let task = |(name, source): (String, TaskSource)| {
+        let definition = TaskDefinition::from_toml(&source.value, Dialect::Pixi);
+        let origin = Some(Origin { path: source.path, line: source.line });
+        (name, Task { definition, origin })
+    };
+    tasks.map(task).collect()
 }
 
 /// Warns of keys that nobody knows.
@@ -73,14 +79,11 @@ pub(crate) fn warn_of_unknown_keys(context: &Context<'_>, tasks: &Tasks) {
 
 /// What templates may know.
 pub(crate) fn facts(context: &Context<'_>, workspace: &Workspace) -> Facts {
-    let manifest = workspace.config_files.iter().find(|path| path.exists());
+    let own = workspace.config_files.iter().map(PathBuf::as_path).find(|path| path.exists());
+    let manifest = workspace.pixi_manifest().or(own).unwrap_or(&workspace.root);
     Facts {
         platform: platform(),
-        manifest: workspace
-            .pixi_manifest()
-            .map(Path::to_owned)
-            .or_else(|| manifest.cloned())
-            .unwrap_or_else(|| workspace.root.clone()),
+        manifest: manifest.to_owned(),
         init_cwd: context.settings.caller.cwd.clone(),
     }
 }
@@ -109,11 +112,42 @@ pub(crate) fn run(
     activate: &mut Activate<'_>,
 ) -> Outcome {
     let init_cwd = &context.settings.caller.cwd;
-    if let [only] = graph.nodes() {
-        let activated = activate(&only.environment, only.clean_env)?;
-        return run_here(context, only, &workspace.root, activated);
+    if let [only] = graph.nodes()
+        && only.inputs.is_none()
+        && only.outputs.is_none()
+    {
+        let entered = activate(&only.environment, only.clean_env)?;
+        return run_here(context, only, &workspace.root, entered.variables);
     }
-    Runner { ui: context.ui, graph, root: &workspace.root, init_cwd, manner }.run(activate)
+    let (root, store, platform) = (&workspace.root, context.store()?, &platform());
+    Runner { ui: context.ui, graph, root, init_cwd, store, platform, manner }.run(activate)
+}
+
+/// What would become of a command now, and why, in words.
+pub(crate) fn why(
+    context: &Context<'_>,
+    root: &Path,
+    node: &Node,
+    entered: Entered,
+) -> Result<String, Failure> {
+    let place = Place {
+        root: root.to_owned(),
+        store: context.store()?.clone(),
+        platform: platform(),
+        packages: entered.packages,
+        variables: entered.variables,
+    };
+    let action = match Action::new(node, place).map_err(Failure::usage)? {
+        None => return Ok("runs each time: it names neither `inputs` nor `outputs`".to_owned()),
+        Some(Err(reason)) => return Ok(format!("runs each time: {reason}")),
+        Some(Ok(action)) => action,
+    };
+    let lookup = action.look_up(now()).map_err(Failure::usage)?;
+    lookup.warnings.iter().for_each(|warning| context.ui.warn(warning));
+    Ok(match lookup.entry {
+        Some(_) => format!("would be replayed: {}", lookup.reason),
+        None => format!("would run: {}", lookup.reason),
+    })
 }
 
 /// Runs a single command in place of this process, or in it.

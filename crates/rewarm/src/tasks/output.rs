@@ -8,6 +8,7 @@
 use std::io::{self, PipeReader, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rewarm_task::Stream;
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// How the output of commands that may run at once is told apart.
@@ -19,13 +20,6 @@ pub(crate) enum OutputMode {
     Group,
     /// As it comes
     Raw,
-}
-
-/// One of the two streams of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
-    Stdout,
-    Stderr,
 }
 
 /// Our own streams, used by one thread at a time.

@@ -181,3 +181,153 @@ fn a_bad_task_stops_only_itself() {
     );
     assert_eq!(sandbox.run(["run", "good"]).expect_code(0).stdout, "good\n");
 }
+
+const BUILD: &str = r#"
+build = { cmd = "echo ran >> runs; echo out; echo err >&2; printf end; cat src > made", inputs = ["src"], outputs = ["made"] }
+use = { cmd = "cat made", depends-on = ["build"] }
+"#;
+
+fn runs(sandbox: &Sandbox) -> usize {
+    std::fs::read_to_string(sandbox.project().join("runs")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn an_unchanged_task_is_replayed() {
+    let sandbox = project(BUILD);
+    sandbox.write("src", "1");
+    let first = sandbox.run(["run", "build"]).expect_code(0);
+    assert_eq!((first.stdout.as_str(), first.stderr.as_str()), ("out\nend", "err\n"));
+    std::fs::remove_file(sandbox.project().join("made")).expect("it was made");
+    let second = sandbox.run(["run", "build"]).expect_code(0);
+    assert_eq!((&second, runs(&sandbox)), (&first, 1));
+    assert_eq!(sandbox.run(["run", "-j1", "use"]).expect_code(0).stdout, "out\nend1");
+    let why = |expected: &str| {
+        let output = sandbox.run(["task", "why", "build"]).expect_code(0);
+        assert_eq!(output.stdout, format!("task `build` {expected}\n"));
+    };
+    why("would be replayed: no input has changed");
+    sandbox.write("src", "2");
+    why("would run: `src` changed");
+    let third = sandbox.run(["run", "--explain", "build"]).expect_code(0);
+    assert!(third.stderr.contains("build: run, because `src` changed\n"), "{third}");
+    assert_eq!(runs(&sandbox), 2);
+    sandbox.write("src", "1");
+    let back = sandbox.run(["run", "--explain", "build"]).expect_code(0);
+    assert!(back.stderr.contains("build: replayed; restored 1 of 1 outputs\n"), "{back}");
+    assert_eq!(sandbox.run(["run", "--force", "build"]).expect_code(0).stdout, "out\nend");
+    assert_eq!(runs(&sandbox), 3);
+    let list = sandbox.run(["cache", "list", "--kind", "task"]).expect_code(0).stdout;
+    assert!(list.contains("task build"), "{list}");
+}
+
+#[test]
+fn the_environment_and_its_settings_are_inputs_of_a_task() {
+    let sandbox = project(BUILD);
+    sandbox.write("src", "1");
+    sandbox.write(".venv/lib/python3.13/site-packages/a-1.dist-info/RECORD", "a");
+    for (change, count) in [(None, 1), (None, 1), (Some("a-1"), 2), (None, 2), (Some("b-1"), 3)] {
+        if let Some(name) = change {
+            let record = format!(".venv/lib/python3.13/site-packages/{name}.dist-info/RECORD");
+            sandbox.write(record, "b");
+        }
+        sandbox.run(["run", "build"]).expect_code(0);
+        assert_eq!(runs(&sandbox), count, "{change:?}");
+    }
+    let settings = format!("[activation.env]\nMODE = 'x'\n[tasks]\n{BUILD}");
+    sandbox.write("rewarm.toml", settings);
+    sandbox.run(["run", "build"]).expect_code(0);
+    assert_eq!(runs(&sandbox), 4);
+}
+
+#[test]
+fn a_failed_or_killed_task_is_not_kept() {
+    let sandbox = project(
+        r#"
+        bad = { cmd = "echo ran >> runs; cat src > made; exit 3", inputs = ["src"], outputs = ["made"] }
+        killed = { cmd = "echo ran >> runs; cat src > made; kill -KILL $PPID", inputs = ["src"], outputs = ["made"] }
+        "#,
+    );
+    sandbox.write("src", "1");
+    for count in 1..3 {
+        sandbox.run(["run", "bad"]).expect_code(3);
+        assert_eq!(runs(&sandbox), count);
+    }
+    for count in 3..5 {
+        let output = sandbox.command(["run", "killed"]).output().expect("it runs");
+        assert_eq!(output.status.signal(), Some(9), "{output:?}");
+        assert_eq!(runs(&sandbox), count);
+    }
+    sandbox.run(["cache", "verify"]).expect_code(0);
+}
+
+#[test]
+fn two_runs_at_once_run_a_task_once() {
+    let sandbox = project(
+        r#"
+        build = { cmd = "echo ran >> runs; cat fifo > made; echo made", inputs = ["src"], outputs = ["made"] }
+        "#,
+    );
+    sandbox.write("src", "1");
+    tool(&sandbox, "mkfifo", &["fifo"]).expect_code(0);
+    let start = || {
+        let mut command = sandbox.command(["run", "build"]);
+        command.stdout(std::process::Stdio::piped()).spawn().expect("it starts")
+    };
+    let both = [start(), start()];
+    // Opening it waits for the one that runs; the other is about to wait for that one.
+    std::fs::write(sandbox.project().join("fifo"), "text").expect("somebody reads it");
+    for child in both {
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.stdout, b"made\n", "{output:?}");
+    }
+    assert_eq!(runs(&sandbox), 1);
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_costs_speed_only() {
+    let sandbox = project(BUILD);
+    sandbox.write("src", "1");
+    std::fs::write(sandbox.cache(), "no directory").expect("it can be written");
+    for count in 1..3 {
+        assert_eq!(sandbox.run(["run", "build"]).expect_code(0).stdout, "out\nend");
+        assert_eq!(runs(&sandbox), count);
+    }
+}
+
+#[test]
+fn tasks_of_a_pixi_workspace_run_in_their_environments() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "pixi.toml",
+        r#"
+        [workspace]
+        name = "w"
+        channels = []
+        platforms = ["linux-64", "linux-aarch64", "osx-64", "osx-arm64"]
+        [tasks]
+        say = { cmd = "echo {{ word }} $PIXI_ENVIRONMENT_NAME $SET | cat", args = ["word"], env = { SET = "s-$PIXI_PROJECT_NAME" } }
+        plain = "env"
+        all = [{ task = "say", args = ["hi"] }, { task = "say", args = ["ho"], environment = "test" }]
+        [feature.test.tasks]
+        only = { cmd = "echo only", description = "Only there" }
+        [environments]
+        test = ["test"]
+        "#,
+    );
+    for environment in ["default", "test"] {
+        sandbox.write(format!(".pixi/envs/{environment}/conda-meta/history"), "");
+    }
+    assert_eq!(sandbox.run(["run", "say", "a b"]).expect_code(0).stdout, "a b default s-w\n");
+    let output = sandbox.run(["run", "-j1", "all"]).expect_code(0);
+    assert_eq!(output.stdout, "hi default s-w\nho test s-w\n", "{output}");
+    assert_eq!(sandbox.run(["run", "only"]).expect_code(0).stdout, "only\n");
+    for _ in 0..2 {
+        let output = sandbox.run(["run", "plain"]).expect_code(0);
+        assert!(output.stdout.contains("INIT_CWD=[PROJECT]\n"), "{output}");
+    }
+    let list = sandbox.run(["run"]).expect_code(0).stdout;
+    assert!(list.ends_with("\ntest:\nonly   Only there\n"), "{list}");
+    let missing = sandbox.run(["run", "say"]).expect_code(125);
+    let message = "task `say` (`[PROJECT]/pixi.toml`, line 7): the argument `word` is missing";
+    assert!(missing.stderr.contains(message), "{missing}");
+}
