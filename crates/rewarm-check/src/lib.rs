@@ -21,6 +21,7 @@ mod interpreter;
 mod key;
 mod listing;
 mod observed;
+pub mod output;
 mod places;
 mod replay;
 mod request;

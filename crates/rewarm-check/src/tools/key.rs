@@ -131,11 +131,14 @@ impl Snapshot {
     pub(crate) fn take(question: &Question<'_>, table: &mut Table) -> Result<Self, CheckError> {
         let root = &question.subject.root;
         let read = |source| CheckError::Read { path: root.clone(), source };
-        let mut gather = Gather { question, table, facets: Vec::new(), found: BTreeMap::new() };
+        let project = Tree::of(root, question.globs.as_ref(), false).map_err(read)?;
+        let nested = project.configurations().map(|path| root.join(path)).collect();
+        let found = BTreeMap::from([(root.clone(), false)]);
+        let mut gather = Gather { question, table, facets: Vec::new(), found, nested };
         let (referred, open) = gather.everything().map_err(read)?;
         let Gather { facets, found, .. } = gather;
-        let mut trees = Vec::new();
-        for (directory, bare) in outermost(found) {
+        let mut trees = vec![(question.subject.places.name(root), root.clone(), project)];
+        for (directory, bare) in outermost(found).into_iter().filter(|(path, _)| path != root) {
             let tree = Tree::of(&directory, question.globs.as_ref(), bare).map_err(read)?;
             trees.push((question.subject.places.name(&directory), directory, tree));
         }
@@ -245,6 +248,8 @@ struct Gather<'a, 'b> {
     facets: Vec<Facet>,
     /// Directories to walk, and whether each is a standard library.
     found: BTreeMap<PathBuf, bool>,
+    /// Configuration files of the project.
+    nested: Vec<PathBuf>,
 }
 
 impl Gather<'_, '_> {
@@ -260,7 +265,6 @@ impl Gather<'_, '_> {
         self.facets.push(("working directory".to_owned(), Digest::of(cwd.as_bytes())));
         self.program()?;
         self.environment()?;
-        self.found.insert(subject.root.clone(), false);
         let mut named = self.arguments_named();
         let (referred, in_text) = self.configuration()?;
         named.extend(in_text);
@@ -392,9 +396,7 @@ impl Gather<'_, '_> {
             }
             prefix.push_str("../");
         }
-        for directory in subject.cwd.ancestors().take_while(|dir| *dir != subject.root) {
-            texts.extend(ABOVE.map(|name| directory.join(name)));
-        }
+        texts.append(&mut self.nested);
         for (variable, below) in USER {
             let Some(directory) = self.value(variable) else { continue };
             let path = PathBuf::from(directory).join(below);
@@ -425,7 +427,10 @@ impl Gather<'_, '_> {
             }
             let text = named::relevant(&path, &text, checker.tables());
             let base = path.parent().unwrap_or(Path::new("/"));
-            let values = |name: &str| self.text(name);
+            // mypy's name for the directory of its configuration.
+            let own = |name: &str| (name == "MYPY_CONFIG_FILE_DIR").then_some(base.to_str());
+            let values =
+                |name: &str| own(name).flatten().map(str::to_owned).or_else(|| self.text(name));
             let found = named::of_text(&text, &[base, &subject.cwd], &values);
             texts.extend(found.iter().filter(|path| is_configuration(path)).cloned());
             named.extend(found);

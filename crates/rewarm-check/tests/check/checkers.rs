@@ -243,6 +243,16 @@ fn inputs_of_zuban_are_known() {
     all_claims(Checker::Zuban);
 }
 
+#[test]
+fn inputs_of_pyrefly_are_known() {
+    all_claims(Checker::Pyrefly);
+}
+
+#[test]
+fn inputs_of_pyright_are_known() {
+    all_claims(Checker::Pyright);
+}
+
 /// Another checkout is a hit, and an installation of the same files elsewhere is no difference.
 #[test]
 fn moved_checkout_is_a_hit() {

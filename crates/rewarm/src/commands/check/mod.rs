@@ -4,17 +4,19 @@
 //! line on standard error for each checker. Several checkers run at once, and answer in the order in
 //! which they were named.
 
+mod output;
 mod program;
 mod tool;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rewarm_check::{CheckError, Event, Report, Request, Reuse};
 use serde_json::json;
 
 use crate::args::{Check, Install};
+use crate::commands::check::output::Outputs;
 use crate::commands::check::tool::Tool;
 use crate::commands::print_json;
 use crate::context::{Context, now};
@@ -27,11 +29,14 @@ use crate::ui::Bar;
 struct Answer {
     tool: Tool,
     report: Report,
+    /// The root of the project.
+    project: PathBuf,
     seconds: f64,
 }
 
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     let started = Instant::now();
+    let outputs = Outputs::parse(&args.output, &context.settings.caller.cwd)?;
     let (workspace, installed, activated) = enter(context, args)?;
     let tools = tool::wanted(&args.tool, &workspace.config.check.tools)?;
     if tools.len() > 1 && !args.arguments.is_empty() {
@@ -47,9 +52,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     if context.settings.json {
         print_json(&as_json(&answers))?;
     } else {
-        for answer in &answers {
-            write(&answer.report)?;
-        }
+        outputs.write(context, &answers)?;
     }
     for answer in &answers {
         context.ui.note(&summary(answer));
@@ -140,7 +143,8 @@ fn ask(
             Some(found) => rewarm_check::check_with(store, &found.program, request, now, &tell),
         };
         let seconds = started.elapsed().as_secs_f64();
-        report.map(|report| Answer { tool: *tool, report, seconds })
+        let project = workspace.root.clone();
+        report.map(|report| Answer { tool: *tool, report, project, seconds })
     };
     let answers: Vec<_> = match questions.as_slice() {
         [one] => vec![answer(one)],
@@ -169,15 +173,8 @@ fn failure(error: CheckError) -> Failure {
     }
 }
 
-fn write(report: &Report) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&report.stdout)?;
-    stdout.flush()?;
-    std::io::stderr().lock().write_all(&report.stderr)
-}
-
 /// What was done, and what was reused.
-fn summary(Answer { tool, report, seconds }: &Answer) -> String {
+fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
     let (name, seconds) = (tool.name(), *seconds);
     let files = match report.files {
         1 => "1 source file".to_owned(),
