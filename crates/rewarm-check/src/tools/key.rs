@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use globset::GlobSet;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use rewarm_store::{Digest, Hasher, Witness};
 
 use crate::environment::Facet;
@@ -171,10 +171,15 @@ impl Snapshot {
         hasher.finish()
     }
 
-    /// Modules below the project.
-    pub(crate) fn sources(&self, root: &Path) -> usize {
-        let trees = self.trees.iter().filter(|(_, path, _)| path == root);
-        trees.map(|(_, _, tree)| tree.sources()).sum()
+    /// Modules below the project, without those of its environment.
+    pub(crate) fn sources(&self, subject: &Subject<'_>) -> usize {
+        let environment = subject.interpreter.prefix.strip_prefix(&subject.root).ok();
+        let own = |path: &[u8]| {
+            let path = Path::new(OsStr::from_bytes(path));
+            environment.is_none_or(|environment| !path.starts_with(environment))
+        };
+        let trees = self.trees.iter().filter(|(_, path, _)| *path == subject.root);
+        trees.map(|(_, _, tree)| tree.sources(own)).sum()
     }
 
     /// All facets, for comparing runs.
@@ -299,9 +304,39 @@ impl Gather<'_, '_> {
         if let Some(home) = &program.home {
             self.found.insert(home.join("lib"), false);
         }
-        let node = self.on_path("node").filter(|_| program.checker == Checker::Pyright);
-        if let Some(node) = node {
-            self.executable("node", &node)?;
+        if program.checker == Checker::Pyright {
+            if let Some(node) = self.on_path("node") {
+                self.executable("node", &node)?;
+            }
+            self.scripts()?;
+        }
+        Ok(())
+    }
+
+    /// pyright's own scripts, which are no Python.
+    fn scripts(&mut self) -> io::Result<()> {
+        let program = self.question.program;
+        let libraries = match &program.home {
+            Some(home) => {
+                let lib = home.join("lib");
+                versions(&lib).iter().map(|name| lib.join(name).join("site-packages")).collect()
+            }
+            None => self.question.subject.interpreter.sites.clone(),
+        };
+        let any = GlobSetBuilder::new()
+            .add(Glob::new("**/*.js").expect("it is a valid glob"))
+            .build()
+            .expect("one glob is a valid set");
+        for library in libraries {
+            let directory = library.join("pyright/dist");
+            for (path, _) in Tree::of(&directory, Some(&any), true)?.files {
+                let path = directory.join(OsStr::from_bytes(&path));
+                if path.extension().is_some_and(|end| end == "js") {
+                    let label =
+                        format!("script `{}`", self.question.subject.places.name(&path).display());
+                    self.file(&label, &path)?;
+                }
+            }
         }
         Ok(())
     }

@@ -100,9 +100,9 @@ impl Tree {
         Ok(walk.tree)
     }
 
-    /// How many modules there are.
-    pub(crate) fn sources(&self) -> usize {
-        self.files.iter().filter(|(path, _)| is_source(path)).count()
+    /// How many modules there are, among those whose paths count.
+    pub(crate) fn sources(&self, counts: impl Fn(&[u8]) -> bool) -> usize {
+        self.files.iter().filter(|(path, _)| is_source(path) && counts(path)).count()
     }
 
     /// Files that configure checkers, below directories of their own.

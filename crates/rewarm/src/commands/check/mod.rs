@@ -59,6 +59,9 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
         if args.explain {
             explain(context, answer, answers.len() > 1);
         }
+        if args.stats {
+            context.ui.explain(&stats(answer));
+        }
     }
     if let Some(reason) = activated.miss.as_ref().filter(|_| args.explain) {
         context.ui.explain(&format!("activation: computed anew, because {reason}"));
@@ -204,6 +207,26 @@ fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
 
 fn time(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+/// Files, reuse, and the time of each part.
+fn stats(Answer { tool, report, seconds, .. }: &Answer) -> String {
+    let reuse = match &report.reuse {
+        Reuse::Replayed => "whole answer".to_owned(),
+        Reuse::Ran { modules_rechecked: Some(count), seeded: true, .. } => {
+            format!("all but {count} modules")
+        }
+        Reuse::Ran { .. } => "nothing".to_owned(),
+    };
+    let (lookup, run) = (report.timing.lookup.as_secs_f64(), report.timing.run.as_secs_f64());
+    format!(
+        "{}: source files {}, reused {reuse}, lookup {}, run {}, rest {}",
+        tool.name(),
+        report.files,
+        time(lookup),
+        time(run),
+        time((seconds - lookup - run).max(0.0)),
+    )
 }
 
 fn explain(context: &Context<'_>, answer: &Answer, is_one_of_several: bool) {
