@@ -22,6 +22,7 @@ mod interpreter;
 mod key;
 mod listing;
 mod observed;
+pub mod output;
 mod places;
 mod replay;
 mod request;

@@ -74,6 +74,17 @@ pub fn checker(name: &str) -> PathBuf {
     fs::canonicalize(&dir).expect("it is there")
 }
 
+/// Where an environment keeps its packages.
+///
+/// # Panics
+///
+/// If it has no such directory.
+pub fn site_packages(environment: &Path) -> PathBuf {
+    let versions = fs::read_dir(environment.join("lib")).expect("an environment has a library");
+    let sites = versions.flatten().map(|version| version.path().join("site-packages"));
+    sites.into_iter().find(|site| site.is_dir()).expect("an environment has packages")
+}
+
 const PINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rewarm/src/commands/check/pins");
 
 /// A directory with the last pip that kept bodies within their heads, to be put on `PYTHONPATH`; made

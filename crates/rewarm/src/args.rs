@@ -278,6 +278,13 @@ pub(crate) struct Check {
     /// Check with this: mypy, ty, pyright, pyrefly or zuban (repeatable; default: mypy)
     #[arg(short, long, value_name = "TOOL")]
     pub(crate) tool: Vec<String>,
+    /// Say how much was checked and reused, and how long each part took
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Write the answer as text, json, github, sarif or junit, to standard output or to FILE
+    /// (repeatable; default: text)
+    #[arg(long, value_name = "FORMAT[=FILE]", value_delimiter = ',', conflicts_with = "json")]
+    pub(crate) output: Vec<String>,
     /// Check in the environment as it is, without installing
     #[arg(long)]
     pub(crate) no_install: bool,

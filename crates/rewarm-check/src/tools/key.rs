@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use globset::GlobSet;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use rewarm_store::{Digest, Hasher, Witness};
 
 use crate::environment::Facet;
@@ -131,11 +131,14 @@ impl Snapshot {
     pub(crate) fn take(question: &Question<'_>, table: &mut Table) -> Result<Self, CheckError> {
         let root = &question.subject.root;
         let read = |source| CheckError::Read { path: root.clone(), source };
-        let mut gather = Gather { question, table, facets: Vec::new(), found: BTreeMap::new() };
+        let project = Tree::of(root, question.globs.as_ref(), false).map_err(read)?;
+        let nested = project.configurations().map(|path| root.join(path)).collect();
+        let found = BTreeMap::from([(root.clone(), false)]);
+        let mut gather = Gather { question, table, facets: Vec::new(), found, nested };
         let (referred, open) = gather.everything().map_err(read)?;
         let Gather { facets, found, .. } = gather;
-        let mut trees = Vec::new();
-        for (directory, bare) in outermost(found) {
+        let mut trees = vec![(question.subject.places.name(root), root.clone(), project)];
+        for (directory, bare) in outermost(found).into_iter().filter(|(path, _)| path != root) {
             let tree = Tree::of(&directory, question.globs.as_ref(), bare).map_err(read)?;
             trees.push((question.subject.places.name(&directory), directory, tree));
         }
@@ -168,10 +171,15 @@ impl Snapshot {
         hasher.finish()
     }
 
-    /// Modules below the project.
-    pub(crate) fn sources(&self, root: &Path) -> usize {
-        let trees = self.trees.iter().filter(|(_, path, _)| path == root);
-        trees.map(|(_, _, tree)| tree.sources()).sum()
+    /// Modules below the project, without those of its environment.
+    pub(crate) fn sources(&self, subject: &Subject<'_>) -> usize {
+        let environment = subject.interpreter.prefix.strip_prefix(&subject.root).ok();
+        let own = |path: &[u8]| {
+            let path = Path::new(OsStr::from_bytes(path));
+            environment.is_none_or(|environment| !path.starts_with(environment))
+        };
+        let trees = self.trees.iter().filter(|(_, path, _)| *path == subject.root);
+        trees.map(|(_, _, tree)| tree.sources(own)).sum()
     }
 
     /// All facets, for comparing runs.
@@ -245,6 +253,8 @@ struct Gather<'a, 'b> {
     facets: Vec<Facet>,
     /// Directories to walk, and whether each is a standard library.
     found: BTreeMap<PathBuf, bool>,
+    /// Configuration files of the project.
+    nested: Vec<PathBuf>,
 }
 
 impl Gather<'_, '_> {
@@ -260,7 +270,6 @@ impl Gather<'_, '_> {
         self.facets.push(("working directory".to_owned(), Digest::of(cwd.as_bytes())));
         self.program()?;
         self.environment()?;
-        self.found.insert(subject.root.clone(), false);
         let mut named = self.arguments_named();
         let (referred, in_text) = self.configuration()?;
         named.extend(in_text);
@@ -295,9 +304,39 @@ impl Gather<'_, '_> {
         if let Some(home) = &program.home {
             self.found.insert(home.join("lib"), false);
         }
-        let node = self.on_path("node").filter(|_| program.checker == Checker::Pyright);
-        if let Some(node) = node {
-            self.executable("node", &node)?;
+        if program.checker == Checker::Pyright {
+            if let Some(node) = self.on_path("node") {
+                self.executable("node", &node)?;
+            }
+            self.scripts()?;
+        }
+        Ok(())
+    }
+
+    /// pyright's own scripts, which are no Python.
+    fn scripts(&mut self) -> io::Result<()> {
+        let program = self.question.program;
+        let libraries = match &program.home {
+            Some(home) => {
+                let lib = home.join("lib");
+                versions(&lib).iter().map(|name| lib.join(name).join("site-packages")).collect()
+            }
+            None => self.question.subject.interpreter.sites.clone(),
+        };
+        let any = GlobSetBuilder::new()
+            .add(Glob::new("**/*.js").expect("it is a valid glob"))
+            .build()
+            .expect("one glob is a valid set");
+        for library in libraries {
+            let directory = library.join("pyright/dist");
+            for (path, _) in Tree::of(&directory, Some(&any), true)?.files {
+                let path = directory.join(OsStr::from_bytes(&path));
+                if path.extension().is_some_and(|end| end == "js") {
+                    let label =
+                        format!("script `{}`", self.question.subject.places.name(&path).display());
+                    self.file(&label, &path)?;
+                }
+            }
         }
         Ok(())
     }
@@ -392,9 +431,7 @@ impl Gather<'_, '_> {
             }
             prefix.push_str("../");
         }
-        for directory in subject.cwd.ancestors().take_while(|dir| *dir != subject.root) {
-            texts.extend(ABOVE.map(|name| directory.join(name)));
-        }
+        texts.append(&mut self.nested);
         for (variable, below) in USER {
             let Some(directory) = self.value(variable) else { continue };
             let path = PathBuf::from(directory).join(below);
@@ -425,7 +462,10 @@ impl Gather<'_, '_> {
             }
             let text = named::relevant(&path, &text, checker.tables());
             let base = path.parent().unwrap_or(Path::new("/"));
-            let values = |name: &str| self.text(name);
+            // mypy's name for the directory of its configuration.
+            let own = |name: &str| (name == "MYPY_CONFIG_FILE_DIR").then_some(base.to_str());
+            let values =
+                |name: &str| own(name).flatten().map(str::to_owned).or_else(|| self.text(name));
             let found = named::of_text(&text, &[base, &subject.cwd], &values);
             texts.extend(found.iter().filter(|path| is_configuration(path)).cloned());
             named.extend(found);

@@ -101,7 +101,7 @@ impl Check<'_> {
         }
         let differs = self.compare();
         let lookup = self.begin.elapsed();
-        (self.events)(Event::Running { files: self.snapshot.sources(&subject.root) });
+        (self.events)(Event::Running { files: self.snapshot.sources(subject) });
         let output = self.run()?;
         let run = self.begin.elapsed().saturating_sub(lookup);
         let exit_code = run::code(output.status);
@@ -199,7 +199,7 @@ impl Check<'_> {
             exit_code: i32::from(told.exit_code),
             reuse,
             differs,
-            files: self.snapshot.sources(&self.question.subject.root),
+            files: self.snapshot.sources(self.question.subject),
             timing: Timing { lookup: self.begin.elapsed(), ..Timing::default() },
         }
     }

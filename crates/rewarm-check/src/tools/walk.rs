@@ -63,6 +63,16 @@ const NAMES: [&[u8]; 16] = [
     b"pyvenv.cfg",
 ];
 
+/// Ends of those that can name further directories.
+const CONFIGURATIONS: [&[u8]; 6] = [
+    b"pyrefly.toml",
+    b"ty.toml",
+    b"pyproject.toml",
+    b"pyrightconfig.json",
+    b"mypy.ini",
+    b"setup.cfg",
+];
+
 /// The tree below one directory. Paths are relative to it, as bytes with `/` between components.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tree {
@@ -90,9 +100,16 @@ impl Tree {
         Ok(walk.tree)
     }
 
-    /// How many modules there are.
-    pub(crate) fn sources(&self) -> usize {
-        self.files.iter().filter(|(path, _)| is_source(path)).count()
+    /// How many modules there are, among those whose paths count.
+    pub(crate) fn sources(&self, counts: impl Fn(&[u8]) -> bool) -> usize {
+        self.files.iter().filter(|(path, _)| is_source(path) && counts(path)).count()
+    }
+
+    /// Files that configure checkers, below directories of their own.
+    pub(crate) fn configurations(&self) -> impl Iterator<Item = &Path> {
+        let ends = |path: &[u8]| CONFIGURATIONS.iter().any(|name| path.ends_with(name));
+        let paths = self.files.iter().map(|(path, _)| path.as_slice());
+        paths.filter(move |path| ends(path)).map(|path| Path::new(OsStr::from_bytes(path)))
     }
 
     /// Adds the names to a key.
@@ -170,7 +187,10 @@ impl Walk<'_> {
         }
         if is_directory {
             path.push(b'/');
-            self.tree.names.insert(path.clone());
+            // Bytecode comes and goes; what else lies there counts by itself.
+            if name != "__pycache__" {
+                self.tree.names.insert(path.clone());
+            }
             if let Ok(below) = rustix::fs::openat(fd, name, FLAGS, Mode::empty()) {
                 let _ = self.directory(below, path);
             }

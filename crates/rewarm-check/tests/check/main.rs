@@ -10,5 +10,6 @@ mod first;
 mod history;
 mod key;
 mod order;
+mod output;
 mod support;
 mod together;

@@ -172,6 +172,25 @@ fn another_checker_is_installed_once_and_replayed() {
 #[test]
 fn several_tools_answer_in_the_order_asked() {
     let sandbox = project();
+    // An environment with both.
+    let environment = sandbox.home().join("both");
+    let mut copy = Command::new("cp");
+    copy.arg("-R").arg(tools()).arg(&environment);
+    assert!(copy.status().expect("cp runs").success());
+    let zuban = rewarm_testkit::tools::checker("zuban");
+    let mut copy = Command::new("cp");
+    copy.arg("-R").arg(zuban.join("bin/zuban")).arg(environment.join("bin"));
+    assert!(copy.status().expect("cp runs").success());
+    let library = rewarm_testkit::tools::site_packages(&zuban);
+    let mut copy = Command::new("cp");
+    copy.arg("-R").arg(library.join("zuban"));
+    copy.arg(rewarm_testkit::tools::site_packages(&environment));
+    assert!(copy.status().expect("cp runs").success());
+    let check = |sandbox: &Sandbox, args: &[&str]| {
+        let mut command = check(sandbox, args);
+        command.env("VIRTUAL_ENV", &environment);
+        command
+    };
     sandbox.write(
         "pyproject.toml",
         "[tool.mypy]\nfiles = ['pkg']\n[tool.rewarm.check]\ntools = ['zuban', 'mypy']\n",
@@ -189,4 +208,34 @@ fn several_tools_answer_in_the_order_asked() {
     let args = check(&sandbox, &["--", "--strict"]);
     let refused = sandbox.output(&mut { args }).expect_code(2);
     assert!(refused.stderr.contains("are for one tool"), "{refused}");
+}
+
+#[test]
+fn reports_are_the_same_on_a_replay_and_beside_the_text() {
+    let sandbox = project();
+    sandbox.write(".git/HEAD", "");
+    let reports = ["--output", "sarif=out.sarif,junit=out.xml,json=out.json"];
+    let first = sandbox.output(&mut check(&sandbox, &reports)).expect_code(1);
+    assert!(first.stdout.contains("pkg/b.py:3: error: "), "the text as well: {first}");
+    let read =
+        |name: &str| std::fs::read_to_string(sandbox.project().join(name)).expect("a report");
+    let (sarif, junit) = (read("out.sarif"), read("out.xml"));
+    let log: serde_json::Value = serde_json::from_str(&sarif).expect("JSON");
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "assignment");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "pkg/b.py");
+    assert!(junit.contains("name=\"pkg/b.py\""), "{junit}");
+    let second = sandbox.output(&mut check(&sandbox, &reports)).expect_code(1);
+    assert!(second.stderr.starts_with("replayed: "), "{second}");
+    assert_eq!((read("out.sarif"), read("out.xml")), (sarif, junit));
+    // From a subdirectory, paths are still those of the repository.
+    let github = ["check", "--output", "github", "b.py"];
+    let mut command = sandbox.command(github);
+    command.env("VIRTUAL_ENV", tools()).current_dir(sandbox.project().join("pkg"));
+    let github = sandbox.output(&mut command).expect_code(1);
+    assert!(github.stdout.starts_with("::error file=pkg/b.py,line=3,"), "{github}");
+    let mut unwritable = check(&sandbox, &["--output", "sarif=none/out.sarif"]);
+    let unwritable = sandbox.output(&mut unwritable).expect_code(3);
+    assert!(unwritable.stderr.contains("none/out.sarif"), "{unwritable}");
 }

@@ -4,17 +4,19 @@
 //! line on standard error for each checker. Several checkers run at once, and answer in the order in
 //! which they were named.
 
+mod output;
 mod program;
 mod tool;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rewarm_check::{CheckError, Event, Report, Request, Reuse};
 use serde_json::json;
 
 use crate::args::Check;
+use crate::commands::check::output::Outputs;
 use crate::commands::check::tool::Tool;
 use crate::commands::print_json;
 use crate::context::{Context, now};
@@ -27,11 +29,14 @@ use crate::ui::Bar;
 struct Answer {
     tool: Tool,
     report: Report,
+    /// The root of the project.
+    project: PathBuf,
     seconds: f64,
 }
 
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     let started = Instant::now();
+    let outputs = Outputs::parse(&args.output, &context.settings.caller.cwd)?;
     let Entered { workspace, activated, summary: installed } = enter(context, args)?;
     let tools = tool::wanted(&args.tool, &workspace.config.check.tools)?;
     if tools.len() > 1 && !args.arguments.is_empty() {
@@ -47,14 +52,15 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     if context.settings.json {
         print_json(&as_json(&answers))?;
     } else {
-        for answer in &answers {
-            write(&answer.report)?;
-        }
+        outputs.write(context, &answers)?;
     }
     for answer in &answers {
         context.ui.note(&summary(answer));
         if args.explain {
             explain(context, answer, answers.len() > 1);
+        }
+        if args.stats {
+            context.ui.explain(&stats(answer));
         }
     }
     if let Some(reason) = activated.miss.as_ref().filter(|_| args.explain) {
@@ -134,7 +140,8 @@ fn ask(
             Some(found) => rewarm_check::check_with(store, &found.program, request, now, &tell),
         };
         let seconds = started.elapsed().as_secs_f64();
-        report.map(|report| Answer { tool: *tool, report, seconds })
+        let project = workspace.root.clone();
+        report.map(|report| Answer { tool: *tool, report, project, seconds })
     };
     let answers: Vec<_> = match questions.as_slice() {
         [one] => vec![answer(one)],
@@ -163,15 +170,8 @@ fn failure(error: CheckError) -> Failure {
     }
 }
 
-fn write(report: &Report) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&report.stdout)?;
-    stdout.flush()?;
-    std::io::stderr().lock().write_all(&report.stderr)
-}
-
 /// What was done, and what was reused.
-fn summary(Answer { tool, report, seconds }: &Answer) -> String {
+fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
     let (name, seconds) = (tool.name(), *seconds);
     let files = match report.files {
         1 => "1 source file".to_owned(),
@@ -201,6 +201,26 @@ fn summary(Answer { tool, report, seconds }: &Answer) -> String {
 
 fn time(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+/// Files, reuse, and the time of each part.
+fn stats(Answer { tool, report, seconds, .. }: &Answer) -> String {
+    let reuse = match &report.reuse {
+        Reuse::Replayed => "whole answer".to_owned(),
+        Reuse::Ran { modules_rechecked: Some(count), seeded: true, .. } => {
+            format!("all but {count} modules")
+        }
+        Reuse::Ran { .. } => "nothing".to_owned(),
+    };
+    let (lookup, run) = (report.timing.lookup.as_secs_f64(), report.timing.run.as_secs_f64());
+    format!(
+        "{}: source files {}, reused {reuse}, lookup {}, run {}, rest {}",
+        tool.name(),
+        report.files,
+        time(lookup),
+        time(run),
+        time((seconds - lookup - run).max(0.0)),
+    )
 }
 
 fn explain(context: &Context<'_>, answer: &Answer, is_one_of_several: bool) {
