@@ -17,7 +17,13 @@ use crate::configuration::variable;
 use crate::observed::Observed;
 use crate::request::{CheckError, Event, Request};
 
-const DRIVER: &str = concat!(include_str!("entries.py"), include_str!("driver.py"));
+/// Classes first, then the program.
+const DRIVER: &str = concat!(
+    include_str!("driver/entries.py"),
+    include_str!("driver/carry.py"),
+    include_str!("driver/hints.py"),
+    include_str!("driver/main.py"),
+);
 
 /// The console script, without the driver.
 const PLAIN: &str = "import os, sys

@@ -1,6 +1,6 @@
 //! Modules that were checked once, kept for every checkout.
 //!
-//! What mypy keeps of a module is stored in a neutral form (see `entries.py`), one record for each
+//! What mypy keeps of a module is stored in a neutral form (see `driver/entries.py`), one record for each
 //! namespace, module and source, with the few variants that came of different dependencies. The
 //! namespace stands for everything global. Before a run the variants that fit the sources of now,
 //! and each other, are put into the private cache directory; after it the modules that were checked
@@ -97,6 +97,7 @@ impl Entries<'_> {
         fs::write(scratch.join("anchors"), self.anchors())?;
         let index = Index::read(private);
         let mut modules = BTreeMap::new();
+        let mut edited = Vec::new();
         for (name, place) in self.known(&index) {
             let Some(source) = self.source(&place, table) else { continue };
             let own = index.modules.get(&name).filter(|k| k.place == place && k.source == source);
@@ -107,7 +108,15 @@ impl Entries<'_> {
             };
             if !candidates.is_empty() {
                 modules.insert(name, choice::Module { key, place, source, candidates });
+            } else if let Some(path) = self.subject.places.path(&place)
+                && index.modules.contains_key(&name)
+            {
+                field(&mut edited, &name);
+                field(&mut edited, path.as_os_str().as_bytes());
             }
+        }
+        if !edited.is_empty() {
+            fs::write(scratch.join("edited"), edited)?;
         }
         let chosen = choice::choose(&mut modules, |key| self.candidates(key));
         let mut supplied = Supplied { index, ..Supplied::default() };

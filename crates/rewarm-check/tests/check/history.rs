@@ -1,8 +1,12 @@
 //! Random histories of edits, each step compared with a cold mypy.
 //!
-//! `REWARM_TORTURE_ROUNDS` sets the number of steps; the seed is fixed, so a failure repeats.
+//! `REWARM_TORTURE_ROUNDS` sets the number of steps; the seed is fixed, so a failure repeats. A step
+//! may edit a body, an interface or a comment, add, delete, rename, move, revert or touch a file,
+//! switch branches, toggle an option, reorder the arguments, or change an installed package.
 
-use crate::support::Bench;
+use std::collections::BTreeMap;
+
+use crate::support::{Bench, rounds};
 
 /// A small generator (xorshift64*), so that histories are the same everywhere.
 struct Random(u64);
@@ -21,89 +25,219 @@ impl Random {
     }
 }
 
-const MODULES: [&str; 6] = ["a", "b", "c", "sub/d", "sub/e", "f"];
+const PATHS: [&str; 8] = [
+    "pkg/a.py",
+    "pkg/b.py",
+    "pkg/c.py",
+    "pkg/sub/d.py",
+    "pkg/sub/e.py",
+    "pkg/f.pyi",
+    "pkg/a.pyi",
+    "main.py",
+];
 
-/// A module that imports two others, right or wrong in several ways.
-fn module(random: &mut Random) -> String {
-    let imports = ["pkg.a", "pkg.b", "pkg.c", "pkg.sub.d", "pkg.sub.e", "third", "nowhere"];
-    let (first, second) = (random.one_of(&imports), random.one_of(&imports));
-    let kind = random.one_of(&["int", "str", "list[int]"]);
-    let value = random.one_of(&["1", "''", "[1]", "None"]);
-    let comment = random.one_of(&["", "# a comment\n", "\n\n"]);
-    let ignore = random.one_of(&["", "", "  # type: ignore", "  # type: ignore[import-not-found]"]);
-    let used = random.one_of(&["first.value", "second.value", "first.nothing", "1"]);
-    format!(
-        "{comment}import {first} as first\nimport {second} as second{ignore}\n\n\
-         value: {kind} = {value}\n\ndef use() -> {kind}:\n    return {used}\n"
-    )
+const IMPORTS: [&str; 10] = [
+    "import pkg.a as first",
+    "import pkg.b as first",
+    "from pkg import c as first",
+    "from pkg.sub import d as first",
+    "from pkg.sub.e import *",
+    "import third as first",
+    "import nowhere",
+    "import yaml",
+    "import requests, pkg.b as first  # type: ignore",
+    "import nowhere.sub  # type: ignore[import-not-found]",
+];
+
+const BODIES: [&str; 14] = [
+    "value: int = ''",
+    "value: str = ''  # type: ignore",
+    "def use(x: int,\n        # between\n        y: str = '') -> int:\n    return (first.value +\n            x)",
+    "def use(x):\n    return first.use(1, z=2)",
+    "reveal_type(first)",
+    "text: int = f'''{1}\n# mypy: strict\n'''",
+    "class C:\n    @property\n    def m(self) -> int:\n        return ''",
+    "class D(first.C):\n    def m(self) -> bytes: ...",
+    "def local():\n    class Inner:\n        x: int = ''\n    return Inner()\nmade = local()",
+    "def twice() -> None: ...\ndef twice() -> int: ...",
+    "import dataclasses\n@dataclasses.dataclass\nclass Data:\n    x: int = ''",
+    "unused = 1  # type: ignore[misc]",
+    "Alias = list[int]\nitems: Alias = ['']",
+    "# mypy: disable-error-code=attr-defined",
+];
+
+const COMMENTS: [&str; 4] = ["# a comment", "", "    # indented", "#type"];
+
+/// A project and all that a history does to it.
+struct History {
+    bench: Bench,
+    random: Random,
+    /// The files as they are.
+    files: BTreeMap<String, String>,
+    /// Versions of before, and whole trees of before.
+    versions: Vec<(String, String)>,
+    branches: Vec<BTreeMap<String, String>>,
 }
 
-/// One step: what was done, for the message of a failure.
-fn step(bench: &mut Bench, random: &mut Random, saved: &mut Vec<(String, String)>) -> String {
-    let name = random.one_of(&MODULES);
-    let path = format!("pkg/{name}.py");
-    let present = bench.project.join(&path).exists();
-    match random.below(10) {
-        0 if present => {
-            bench.remove(&path);
-            format!("delete {path}")
+impl History {
+    fn new() -> Self {
+        let bench = Bench::sample();
+        for path in ["pkg/a.py", "pkg/b.py", "pkg/c.py", "pkg/d.py"] {
+            bench.remove(path);
         }
-        1 => {
-            let stub = format!("{path}i");
-            if bench.project.join(&stub).exists() {
-                bench.remove(&stub);
-                return format!("delete {stub}");
+        bench.write("pkg/sub/__init__.py", "");
+        let random = Random(0x9e37_79b9_7f4a_7c15);
+        let (files, versions, branches) = <_>::default();
+        let mut history = Self { bench, random, files, versions, branches };
+        history.bench.arguments = vec!["pkg".into(), "main.py".into()];
+        for path in PATHS {
+            let text = history.module();
+            history.put(path, text);
+        }
+        history
+    }
+
+    /// A module that imports others, right or wrong in several ways.
+    fn module(&mut self) -> String {
+        let mut lines = Vec::new();
+        for _ in 0..=self.random.below(3) {
+            lines.push(self.random.one_of(&IMPORTS));
+        }
+        for _ in 0..=self.random.below(3) {
+            lines.push(self.random.one_of(&BODIES));
+        }
+        format!("{}\n", lines.join("\n"))
+    }
+
+    fn put(&mut self, path: &str, text: String) {
+        self.bench.write(path, &text);
+        self.versions.push((path.to_owned(), text.clone()));
+        self.files.insert(path.to_owned(), text);
+    }
+
+    fn delete(&mut self, path: &str) {
+        if path != "main.py" && self.files.remove(path).is_some() {
+            self.bench.remove(path);
+        }
+    }
+
+    /// One step: what was done, for the message of a failure.
+    fn step(&mut self) -> String {
+        let path = self.random.one_of(&PATHS);
+        let text = self.files.get(path).cloned().unwrap_or_default();
+        match self.random.below(15) {
+            0..4 => {
+                let text = self.with_comments(&text);
+                self.put(path, text.clone());
+                format!("comment {path}:\n{text}")
             }
-            bench.write(&stub, &module(random));
-            format!("write {stub}")
+            4..6 => {
+                let text = format!("{text}{}\n", self.random.one_of(&BODIES));
+                self.put(path, text.clone());
+                format!("edit {path}:\n{text}")
+            }
+            6 => {
+                let text = self.module();
+                self.put(path, text.clone());
+                format!("rewrite {path}:\n{text}")
+            }
+            7 => {
+                self.delete(path);
+                format!("delete {path}")
+            }
+            8 => {
+                let target = self.random.one_of(&PATHS);
+                self.delete(path);
+                self.put(target, text);
+                format!("move {path} to {target}")
+            }
+            9 => {
+                let index = self.random.below(self.versions.len());
+                let (path, text) = self.versions[index].clone();
+                self.put(&path, text);
+                format!("revert {path}")
+            }
+            10 => {
+                self.bench.write(path, &text);
+                self.files.insert(path.to_owned(), text);
+                format!("touch {path}")
+            }
+            11 => self.switch(),
+            12 => self.option(),
+            13 => {
+                self.bench.arguments.swap(0, 1);
+                "reorder the arguments".to_owned()
+            }
+            _ => {
+                let texts = ["value: int\n", "value: str\ndef use() -> int: ...\nclass C: ...\n"];
+                let text = self.random.one_of(&texts);
+                crate::support::write(&self.bench.site().join("third/__init__.py"), text);
+                format!("third party: {text:?}")
+            }
         }
-        2 if !saved.is_empty() => {
-            let (path, text) = saved[random.below(saved.len())].clone();
-            bench.write(&path, &text);
-            format!("revert {path}")
+    }
+
+    /// Comments and blank lines put in and taken out between lines.
+    fn with_comments(&mut self, text: &str) -> String {
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            if self.random.below(4) == 0 {
+                lines.push(self.random.one_of(&COMMENTS));
+            }
+            if !COMMENTS.contains(&line) || self.random.below(2) == 0 {
+                lines.push(line);
+            }
         }
-        3 => {
-            let options = ["--strict", "--warn-unused-ignores", "--pretty", "--check-untyped-defs"];
-            let option = random.one_of(&options);
-            bench.arguments.truncate(1);
-            bench.arguments.push(option.into());
-            format!("option {option}")
+        format!("{}\n", lines.join("\n"))
+    }
+
+    /// Leaves a branch for one of before, or begins one.
+    fn switch(&mut self) -> String {
+        let known = self.branches.len();
+        let index = self.random.below(known + 1);
+        let files = self.files.clone();
+        if index == known || known > 3 {
+            self.branches.push(files);
+            return "begin a branch".to_owned();
         }
-        4 => {
-            bench.arguments.truncate(1);
-            "no option".into()
+        let other = std::mem::replace(&mut self.branches[index], files);
+        for path in PATHS {
+            match other.get(path) {
+                Some(text) => self.put(path, text.clone()),
+                None => self.delete(path),
+            }
         }
-        5 => {
-            let text = random.one_of(&["value: int\n", "value: str\ndef f() -> int: ...\n"]);
-            crate::support::write(&bench.site().join("third/__init__.py"), text);
-            format!("third party: {text:?}")
+        format!("switch to branch {index}")
+    }
+
+    fn option(&mut self) -> String {
+        self.bench.arguments.truncate(2);
+        let options = [
+            "--warn-unused-ignores",
+            "--pretty",
+            "--show-column-numbers",
+            "--show-error-context",
+            "--no-strict-optional",
+            "--follow-imports=silent",
+        ];
+        if self.random.below(3) > 0 {
+            self.bench.arguments.push(self.random.one_of(&options).into());
         }
-        _ => {
-            let text = module(random);
-            bench.write(&path, &text);
-            saved.push((path.clone(), text.clone()));
-            format!("write {path}:\n{text}")
-        }
+        format!("options {:?}", &self.bench.arguments[2..])
     }
 }
 
 #[test]
-fn every_step_of_a_random_history_equals_a_cold_run() {
-    #[expect(clippy::disallowed_methods, reason = "a longer run is asked for by variable")]
-    let rounds = std::env::var("REWARM_TORTURE_ROUNDS").ok();
-    let rounds = rounds.map_or(15, |text| text.parse().expect("a number of rounds"));
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut bench = Bench::sample();
-    bench.write("pkg/sub/__init__.py", "");
-    let mut saved = Vec::new();
+fn check_equals_a_cold_run_after_every_step_of_a_random_history() {
+    let mut history = History::new();
     let mut log = Vec::new();
-    for round in 0..rounds {
-        log.push(format!("{round}: {}", step(&mut bench, &mut random, &mut saved)));
-        let report = bench.check();
-        let (stdout, stderr, code) = bench.plain();
-        let text = String::from_utf8_lossy(&report.stdout);
-        assert_eq!(text, stdout, "after {}", log.join("\n"));
-        assert_eq!(String::from_utf8_lossy(&report.stderr), stderr, "after {}", log.join("\n"));
-        assert_eq!(report.exit_code, code, "after {}", log.join("\n"));
+    for round in 0..rounds(12) {
+        log.push(format!("{round}: {}", history.step()));
+        let report = history.bench.check();
+        let (stdout, stderr, code) = history.bench.plain();
+        let told = format!("{:?} after {}", report.reuse, log.join("\n"));
+        assert_eq!(String::from_utf8_lossy(&report.stdout), stdout, "{told}");
+        assert_eq!(String::from_utf8_lossy(&report.stderr), stderr, "{told}");
+        assert_eq!(report.exit_code, code, "{told}");
     }
 }

@@ -3,6 +3,7 @@
 //! Each test works on a project and an environment of its own, and compares every answer with that
 //! of a plain mypy on an empty cache.
 
+mod carry;
 mod checkers;
 mod entries;
 mod faults;

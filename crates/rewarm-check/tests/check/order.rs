@@ -21,7 +21,7 @@ fn messages_come_in_the_order_of_a_cold_run() {
     }
     bench.miss("nothing is known");
     for name in ["a", "c", "e"] {
-        bench.write(&format!("{name}.py"), "# moved\nx: int = ''\n");
+        bench.write(&format!("{name}.py"), "y = 1\nx: int = ''\n");
         let report = bench.miss(name);
         let Reuse::Ran { seeded, modules_rechecked, .. } = report.reuse else {
             panic!("mypy has to run");
@@ -60,7 +60,7 @@ fn hint_of_one_module_survives_edits_of_others() {
     bench.write("a.py", "import nowhere_to_be_found\nx: int = ''\n");
     bench.write("b.py", "y: int = ''\n");
     bench.miss("nothing is known");
-    for text in ["# comment\ny: int = ''\n", "y: int = 1\n"] {
+    for text in ["z = 1\ny: int = ''\n", "y: int = 1\n"] {
         bench.write("b.py", text);
         let report = bench.miss(text);
         let Reuse::Ran { seeded, modules_rechecked, .. } = report.reuse else {
@@ -72,6 +72,32 @@ fn hint_of_one_module_survives_edits_of_others() {
     bench.miss("two modules could have the hint");
     bench.write("a.py", "");
     bench.miss("the other one has it");
+}
+
+#[test]
+fn hints_of_several_modules_cost_no_second_check() {
+    let bench = Bench::new();
+    let missing = "import yaml\nimport nowhere, requests.sub\nimport pkg.nowhere\n";
+    bench.write("pkg/__init__.py", "");
+    for name in ["a", "pkg/b", "c"] {
+        bench.write(&format!("{name}.py"), &missing.replace(", ", "\nimport "));
+    }
+    bench.write("d.py", "import a, c, pkg.b\nx: int = ''\n");
+    bench.miss("nothing is known");
+    for (path, text) in [
+        ("a.py", "x = 1\nimport nowhere\nimport yaml\n"),
+        ("c.py", "import yaml\nx: int = ''\n"),
+        ("a.py", "x = 1\n"),
+        ("pkg/b.py", "x = 1\nimport six  # type: ignore\n"),
+        ("d.py", "import six\nimport c\n"),
+    ] {
+        bench.write(path, text);
+        let report = bench.miss(path);
+        let Reuse::Ran { seeded, modules_rechecked, .. } = report.reuse else {
+            panic!("mypy has to run");
+        };
+        assert!(seeded && modules_rechecked < Some(4), "{path}: {modules_rechecked:?}");
+    }
 }
 
 #[test]

@@ -232,6 +232,13 @@ impl Bench {
     }
 }
 
+/// How often a test of the long sort goes round: `few` times, or as `REWARM_TORTURE_ROUNDS` says.
+pub(crate) fn rounds(few: usize) -> usize {
+    #[expect(clippy::disallowed_methods, reason = "a longer run is asked for by variable")]
+    let rounds = std::env::var("REWARM_TORTURE_ROUNDS").ok();
+    rounds.map_or(few, |text| text.parse().expect("a number of rounds"))
+}
+
 /// The time, for a library that has no clock.
 #[expect(clippy::disallowed_methods, reason = "a test stands for the binary")]
 pub(crate) fn now() -> SystemTime {

@@ -4,13 +4,14 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rewarm_check::Reuse;
 use rewarm_store::Store;
 
 use crate::faults::rest;
-use crate::support::{Bench, must, now};
+use crate::support::{Bench, must, now, rounds};
 
 const WORK: &str = "REWARM_TEST_WORK";
 
@@ -39,9 +40,14 @@ fn worker() {
 
 /// Starts a process that checks the bench with some arguments.
 fn start(bench: &Bench, arguments: &[&str]) -> Child {
+    start_in(bench, &bench.project, arguments)
+}
+
+/// Starts a process that checks one of several projects.
+fn start_in(bench: &Bench, project: &Path, arguments: &[&str]) -> Child {
     let home = bench.base().join("home");
     let python = bench.venv.join("bin/python");
-    let paths = [bench.store.root(), &bench.project, &python, &home];
+    let paths = [bench.store.root(), project, &python, &home];
     let mut work: Vec<_> = paths.map(|path| path.to_str().expect("text")).to_vec();
     work.extend(arguments);
     Command::new(std::env::current_exe().expect("this binary"))
@@ -60,18 +66,32 @@ fn answer(child: &mut Child) -> String {
 }
 
 #[test]
-fn checks_at_once_over_two_option_sets_do_not_mix() {
+fn checks_at_once_over_two_trees_and_two_option_sets_do_not_mix() {
     let mut bench = Bench::sample();
     let sets: [&[&str]; 2] = [&["."], &[".", "--no-strict-optional", "--pretty"]];
-    for round in 0..3 {
-        bench.write("pkg/d.py", &format!("y: int = None\nz: str = {round}\n"));
-        let expected = sets.map(|set| {
-            bench.arguments = set.iter().map(OsString::from).collect();
-            bench.plain().0
-        });
-        let mut running: Vec<_> = (0..4).map(|n| (n % 2, start(&bench, sets[n % 2]))).collect();
-        for (set, child) in &mut running {
-            assert_eq!(answer(child), expected[*set], "round {round}");
+    let trees = [bench.project.clone(), bench.base().join("other")];
+    must(Command::new("cp").arg("-r").args(&trees));
+    for round in 0..rounds(1) {
+        let mut running = Vec::new();
+        let mut expected = Vec::new();
+        for (index, tree) in trees.iter().enumerate() {
+            let text = format!("y: int = None\nz: str = {}\n", (round + index) % 3);
+            crate::support::write(&tree.join("pkg/d.py"), &text);
+            let text = ["return b.two()", "return ''"][(round / 2 + index) % 2];
+            let text = format!("from pkg import b\n\ndef one() -> int:\n    {text}\n");
+            crate::support::write(&tree.join("pkg/a.py"), &text);
+            for set in sets {
+                bench.arguments = set.iter().map(OsString::from).collect();
+                bench.cwd = tree.clone();
+                expected.push((tree, set, bench.plain().0));
+            }
+        }
+        for _ in 0..2 {
+            let all = expected.iter();
+            running.extend(all.map(|(tree, set, text)| (start_in(&bench, tree, set), text)));
+        }
+        for (child, text) in &mut running {
+            assert_eq!(answer(child), **text, "round {round}");
         }
     }
 }

@@ -3,8 +3,8 @@
 A module is three files: what mypy knows of its interface (`meta.ff`), its messages (`meta_ex.ff`)
 and its symbols (`data.ff`). They name paths of this machine, and hashes that cover such paths.
 Here they are brought into a form that is the same everywhere: a path below an anchor is written as
-NUL, anchor, colon and the rest; a hash is that of the neutral symbols; times are zero. A module that
-would still name a directory of this machine is left out.
+NUL, anchor, colon and the rest; a hash is that of the neutral symbols; times are zero; hints that are
+given once per run are left out. So is a module that would still name a directory of this machine.
 
 Files hold fields, each after its length in eight bytes, little-endian. `anchors` has name and
 directory, deepest first. `restore` has name, source, and the three files. `export` has name,
@@ -16,6 +16,9 @@ import hashlib
 import os
 import stat
 import sys
+
+
+ENDS = (".meta.ff", ".meta_ex.ff", ".data.ff")
 
 
 class Triple:
@@ -119,11 +122,6 @@ class Entries:
                 return os.path.join(directory, rest)
         raise ValueError("an anchor that is not here")
 
-    def read(self, name):
-        path = os.path.join(self.cache, name)
-        ends = (".meta.ff", ".meta_ex.ff", ".data.ff")
-        return Triple(*[read_file(path + end) for end in ends])
-
     def restore(self):
         """Puts the modules that are wanted into the cache directory, and says which ones."""
         path = os.path.join(self.scratch, "restore")
@@ -145,7 +143,7 @@ class Entries:
                 pairs = zip(holder.dependencies, holder.dep_hashes)
                 swap = [arrived[m][1] if m in arrived and arrived[m][0] == h else h for m, h in pairs]
                 holder.dep_hashes = swap
-            self.put(name, triple)
+            write_triple(os.path.join(self.cache, name), triple)
         self.keep_hashes()
         return [name for name, _ in triples]
 
@@ -168,24 +166,17 @@ class Entries:
         lines = [(e[0] and self.local(e[0]), *e[1:]) for e in triple.extra.error_lines]
         triple.extra.error_lines = lines
 
-    def put(self, name, triple):
-        path = os.path.join(self.cache, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        for end, content in zip((".meta.ff", ".meta_ex.ff", ".data.ff"), triple.encode()):
-            # The old file may be shared with other directories.
-            remove(path + end)
-            with open(path + end, "wb") as file:
-                file.write(content)
-
     def export(self, names):
         """Writes down the modules of those names that can be used elsewhere."""
         triples = []
+        carry = Carry(self.scratch, self.cache)
         for name in sorted(names):
             try:
-                triple = self.read(name)
+                triple = read_triple(os.path.join(self.cache, name))
                 meta = triple.meta
                 here, source = meta.interface_hash, os.path.abspath(meta.path)
                 self.hashes.pop(meta.id, None)
+                carry.keep(name, meta.path, meta.hash)
                 if triple.interface() != here:
                     continue
                 if os.path.isabs(meta.path):
@@ -195,9 +186,11 @@ class Entries:
             except (ValueError, OSError, AssertionError):
                 continue
             triples.append((name, source, triple))
+        hints = Hints(self.cache)
         with open(os.path.join(self.scratch, "export"), "wb") as file:
             for name, source, triple in triples:
                 try:
+                    triple.extra.error_lines = hints.without(triple.extra.error_lines)
                     fields = self.fields(name, source, triple)
                 except (ValueError, AssertionError):
                     continue
@@ -218,6 +211,28 @@ class Entries:
         needs = "".join("%s\0%s\0" % (module, value.hex()) for module, value in pairs)
         texts = (os.fsencode(name), os.fsencode(source), meta.id.encode())
         return (*texts, meta.interface_hash, needs.encode(), *files)
+
+
+def read_triple(path):
+    """The module whose files begin with `path`."""
+    return Triple(*[read_file(path + end) for end in ENDS])
+
+
+def write_triple(path, triple):
+    """Writes the three files of a module, or none."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    contents = triple.encode()
+    # The old files may be shared with other directories.
+    for end in ENDS:
+        remove(path + end)
+    try:
+        for end, content in zip(ENDS, contents):
+            with open(path + end, "wb") as file:
+                file.write(content)
+    except OSError:
+        for end in ENDS:
+            remove(path + end)
+        raise
 
 
 def read_file(path):

@@ -13,6 +13,9 @@ Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; t
     D  a directory of which every name may matter
     v  an environment variable that was read
     x  a reason why this run must not be stored
+    w  a module that was checked, by the name of its files in the cache
+    r  a module that was put into the cache
+    g  a module of the build, in the order in which they were found (of a pass only)
 """
 
 import gc
@@ -38,15 +41,16 @@ def main():
     sys.dont_write_bytecode = True
     started = time.time_ns()
     options = ["--cache-dir", os.devnull]
-    entries, restored = None, []
+    entries, restored, carried = None, [], []
     if cache:
         try:
             entries = Entries(scratch, cache)
             restored = entries.restore()
+            carried = Carry(scratch, cache).carry()
         except Exception:
             # A module may have arrived in part.
             empty(cache)
-            entries, restored = None, []
+            entries, restored, carried = None, [], []
         options = ["--no-sqlite-cache", "--skip-cache-mtime-checks", "--cache-dir", cache]
     sys.argv[1:] = options + arguments
     entry = mypy.__main__.console_entry
@@ -62,21 +66,22 @@ def main():
         passes = [Pass(scratch, 2, cache, entry)]
         rechecked = passes[0].rechecked
     if seeded and first.code < 2 and (first.is_stale() or not first.is_silent()):
-        if rechecked and not first.needs_cold():
+        cold = first.needs_cold()
+        moved = not cold and first.settle_hints()
+        if moved is not None and not cold and (rechecked or moved):
             passes.append(Pass(scratch, 1, cache, entry))
-        # What is not wholly fresh now never will be, and comes in no known order.
-        if passes[-1].needs_cold() or passes[-1].rechecked:
+            # What is not wholly fresh now never will be, and comes in no known order.
+            cold = passes[1].needs_cold() or passes[1].rechecked or passes[1].settle_hints()
+        if cold or moved is None:
             empty(cache)
             seeded = False
             passes.append(Pass(scratch, 2, cache, entry))
             rechecked = passes[-1].rechecked
     answer = passes[-1]
-    if cache and not seeded:
-        answer.keep_hints()
     report = Report(os.path.join(scratch, "report"))
     emptied = answer.number == 2
     last = [answer] if emptied else passes
-    written = set().union(*[each.written() for each in last])
+    written = set([] if emptied else carried).union(*[each.written() for each in last])
     if entries and answer.code in (0, 1) and not any(b"plugged" in p.facts for p in passes):
         try:
             entries.export(written)
@@ -203,33 +208,16 @@ class Pass:
 
     def needs_cold(self):
         """Whether a message of a cached module may differ from that of a cold run."""
-        if self.is_stale() or b"cold" in self.facts:
-            return True
-        return self.hints() != self.kept_hints()
+        return self.is_stale() or b"cold" in self.facts
 
-    # A hint that is given once per run sticks to the module that had it when it was cached, though
-    # in a cold run it may belong to another. It is right if one file alone has messages of the sort
-    # that hints come with, and has exactly the messages that it had in the last cold run.
-    ONCE = (b"[import", b'"code": "import', b'" ignored', b"missing-imports")
-
-    def hints(self):
-        """The messages of the file that hints belong to: none, or `None` if there are several."""
-        lines = self.text().splitlines()
-        owners = {line.split(b":")[0] for line in lines if any(text in line for text in self.ONCE)}
-        if len(owners) > 1 or any(owner.startswith(b"{") for owner in owners):
-            return None
-        return sorted(line for line in lines if line.split(b":")[0] in owners)
-
-    def kept_hints(self):
+    def settle_hints(self):
+        """Sets the hints in the cache right. Says whether that changed any; `None` if the right
+        ones are not known."""
         try:
-            with open(os.path.join(self.cache, "hints.rewarm"), "rb") as file:
-                return file.read().splitlines()
-        except OSError:
-            return []
-
-    def keep_hints(self):
-        with open(os.path.join(self.cache, "hints.rewarm"), "wb") as file:
-            file.write(b"\n".join(self.hints() or []))
+            names = [os.fsdecode(name) for name in self.facts.get(b"g", [])]
+            return Hints(self.cache).assign(names)
+        except (ValueError, OSError, AttributeError):
+            return None
 
 
 class Observer:
@@ -350,6 +338,8 @@ class Observer:
                     report.add(tag, value)
         for name in sorted(self.checked):
             report.add("w", name)
+        for name in self.take_graph():
+            report.add("g", name)
         report.add("rechecked", str(self.written["meta_ex"] or self.written["meta"]))
         report.add("end", "")
         report.close()
@@ -381,6 +371,22 @@ class Observer:
             path = self.absolute(path)
             self.found.get("D", set()).discard(path)
             self.note("l", path)
+
+    def take_graph(self):
+        """The modules of the build in the order in which they were found, by the names of their
+        files. Modules whose messages are not shown are left out."""
+        if not self.cache or self.options is None:
+            return []
+        build = [value for value in gc.get_objects() if type(value).__name__ == "BuildResult"]
+        graph = build[0].graph.values() if len(build) == 1 else []
+        names = []
+        for state in graph:
+            if state.path and not state.ignore_all:
+                name = state.id.replace(".", os.sep)
+                if os.path.basename(state.path).startswith("__init__.py"):
+                    name = os.path.join(name, "__init__")
+                names.append(os.path.join("%d.%d" % self.options.python_version, name))
+        return names
 
     def take_modules(self):
         """The files of modules that were imported after mypy itself."""
@@ -430,7 +436,11 @@ class Observer:
                 self.note("x", "mypy's option `%s` has effects beside the answer" % name)
         follow = [self.options.follow_imports]
         follow += [o.get("follow_imports") for o in self.options.per_module_options.values()]
+        # Messages then depend on other modules, or on what was said before.
         modes = ("show_absolute_path", "show_error_code_links", "hide_error_codes")
+        modes += ("show_error_context",)
+        if getattr(self.options, "many_errors_threshold", -1) >= 0:
+            self.note("cold", "")
         text = getattr(self.options, "build_type", 0) == 2
         if text or "error" in follow or any(getattr(self.options, m, False) for m in modes):
             self.note("cold", "")
