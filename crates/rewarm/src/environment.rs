@@ -1,6 +1,7 @@
 //! The workspace and its environment: finding them, and being in them.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rewarm_activation::{
@@ -171,6 +172,36 @@ pub(crate) fn site_packages(prefix: &Path) -> Vec<PathBuf> {
 pub(crate) fn unreadable(path: &Path, error: std::io::Error) -> Failure {
     let text = format!("cannot read `{}`: {error}", path.display());
     Failure::world(std::io::Error::new(error.kind(), text))
+}
+
+/// How the environment stands to the lock file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// There is a lock file, and it matches.
+    Matches,
+    /// There is a lock file, and something is different; says what.
+    Differs(String),
+    /// There is a lock file, and no environment yet.
+    NotMade,
+    /// It is a pixi workspace without a lock file.
+    NoLock,
+    /// There is no lock file.
+    AsItIs,
+    /// There is neither.
+    Missing,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matches => f.write_str("matches the lock file"),
+            Self::Differs(reason) => write!(f, "to be compared with the lock file: {reason}"),
+            Self::NotMade => f.write_str("not made yet"),
+            Self::NoLock => f.write_str("there is no `pixi.lock`"),
+            Self::AsItIs => f.write_str("used as it is"),
+            Self::Missing => f.write_str("does not exist"),
+        }
+    }
 }
 
 /// How the caller wants to be in the environment.

@@ -335,7 +335,15 @@ fn what_the_test_kit_writes_is_planned() {
     ];
     for channel in ["file:///srv/channel/", "http://127.0.0.1:8080/channel/"] {
         let conda = &archives;
-        let text = PixiLock { channel, platform: "linux-64", conda, pypi: &[], wheels: "" }.text();
+        let text = PixiLock {
+            channel,
+            platform: "linux-64",
+            environments: &["default"],
+            conda,
+            pypi: &[],
+            wheels: "",
+        }
+        .text();
         let lock = LockFile::read("/w/pixi.lock".as_ref(), &text).expect("a sound lock file");
         let text = pixi_toml("kit", channel, "linux-64", &archives);
         let workspace = super::parsed(&text);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use rewarm_store::{Digest, Store, Witness};
@@ -99,19 +100,19 @@ impl Plan {
             .to_install()
             .filter(|wanted| !ready.contains_key(wanted.name.as_str()))
             .collect();
-        let wheels: Vec<Prepared> = missing
-            .par_iter()
+        let wheels: Vec<_> = missing
+            .iter()
             .filter_map(|wanted| match &wanted.source {
-                Source::Wheel { file, .. } => Some((wanted, file)),
+                Source::Wheel { file, .. } => Some((*wanted, file)),
                 _ => None,
             })
-            .map(|(wanted, file)| {
-                let blob = self.blob(store, file)?;
-                let prepared = prepare_wheel(store, wanted, (&file.filename, blob), Some(blob))?;
-                on_event(Event::Prepared(wanted.name.clone()));
-                Ok(prepared)
-            })
-            .collect::<Result<_, InstallError>>()?;
+            .collect();
+        let wheels = on_own_threads(&wheels, |(wanted, file)| {
+            let blob = self.blob(store, file)?;
+            let prepared = prepare_wheel(store, wanted, (&file.filename, blob), Some(blob))?;
+            on_event(Event::Prepared(wanted.name.clone()));
+            Ok(prepared)
+        })?;
         for prepared in wheels {
             ready.insert(prepared.wanted.name.to_string(), prepared);
         }
@@ -311,4 +312,38 @@ impl Context {
         };
         state.write(&self.root).map_err(InstallError::io(&self.root))
     }
+}
+
+/// Does the work for each item, several at once, until one fails.
+///
+/// The threads are not those of the pool that unpacks. One of these, while it waits for files of its
+/// wheel, could begin another wheel, and wait for a process that waits for the first one.
+fn on_own_threads<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, InstallError> + Sync,
+) -> Result<Vec<R>, InstallError> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let one_thread = || {
+        let mut done = Vec::new();
+        while !failed.load(Ordering::Relaxed)
+            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            done.push(work(item).inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
+        }
+        Ok(done)
+    };
+    let count = rayon::current_num_threads().min(items.len());
+    let results: Vec<Result<Vec<R>, InstallError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(one_thread)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut all = Vec::with_capacity(items.len());
+    for result in results {
+        all.extend(result?);
+    }
+    Ok(all)
 }

@@ -1,20 +1,23 @@
 //! `rewarm info`: what rewarm sees here, and what it would work with.
 
-use std::fmt;
-
 use serde_json::json;
 
 use crate::args;
 use crate::commands::{json_path, print, print_json};
 use crate::context::{Context, now};
-use crate::environment::Workspace;
+use crate::environment::{State, Workspace};
 use crate::error::{Failure, Outcome};
-use crate::venv;
+use crate::{pixi, venv};
 
 pub(crate) fn run(context: &Context<'_>) -> Outcome {
     let workspace = Workspace::find(context)?;
-    let lock = workspace.project.as_ref().and_then(|project| project.lock.as_ref());
-    let lock = lock.map(|lock| lock.path.display().to_string());
+    let lock = match &workspace.place {
+        Some(_) => Some(workspace.root.join(rewarm_conda::lock::LOCK_FILE)),
+        None => {
+            workspace.project.as_ref().and_then(|it| it.lock.as_ref()).map(|it| it.path.clone())
+        }
+    };
+    let lock = lock.filter(|path| path.exists()).map(|path| path.display().to_string());
     let state = match state(context, &workspace) {
         Ok(state) => state.to_string(),
         Err(failure) => failure.to_string(),
@@ -59,35 +62,11 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     print(text.as_bytes())
 }
 
-/// How the environment stands to the lock file.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// There is a lock file, and it matches.
-    Matches,
-    /// There is a lock file, and something is different; says what.
-    Differs(String),
-    /// There is a lock file, and no environment yet.
-    NotMade,
-    /// There is no lock file.
-    AsItIs,
-    /// There is neither.
-    Missing,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Matches => f.write_str("matches the lock file"),
-            Self::Differs(reason) => write!(f, "to be compared with the lock file: {reason}"),
-            Self::NotMade => f.write_str("not made yet"),
-            Self::AsItIs => f.write_str("used as it is"),
-            Self::Missing => f.write_str("does not exist"),
-        }
-    }
-}
-
 /// Compares the environment with the lock file, and changes neither.
 pub(crate) fn state(context: &Context<'_>, workspace: &Workspace) -> Result<State, Failure> {
+    if let Some(place) = &workspace.place {
+        return Ok(pixi::state(context, place));
+    }
     let Some(project) = workspace.project.as_ref().filter(|project| project.lock.is_some()) else {
         let exists = workspace.prefix.join("bin/python").exists();
         return Ok(if exists { State::AsItIs } else { State::Missing });

@@ -179,4 +179,7 @@ fn explain(context: &Context<'_>, activated: &Activated) {
         Some(reason) => format!("activation: computed anew, because {reason}"),
     };
     context.ui.explain(&text);
+    for reason in &activated.activation.unproven {
+        context.ui.explain(&format!("activation: not kept, because {reason}"));
+    }
 }

@@ -23,6 +23,7 @@ use rewarm_conda::prefix::{self, Depth, LinkMode, Marker, Outdated, PIXI_VERSION
 use rewarm_store::{Digest, Hasher};
 
 use crate::context::{Context, now};
+use crate::environment::State;
 use crate::error::Failure;
 
 pub(crate) use activate::{activate, activate_bare};
@@ -165,6 +166,17 @@ fn options(asked: Asked) -> prefix::Options {
 /// Whether an environment is known to match the lock file, by a few `stat` calls.
 pub(crate) fn is_current(context: &Context<'_>, place: &Place) -> bool {
     prefix::is_current(&place.prefix, &request(context, place), now()).is_ok()
+}
+
+/// How an environment stands to the lock file; changes nothing.
+pub(crate) fn state(context: &Context<'_>, place: &Place) -> State {
+    let root = place.manifest.parent().unwrap_or(Path::new("/"));
+    match prefix::is_current(&place.prefix, &request(context, place), now()) {
+        Ok(()) => State::Matches,
+        Err(_) if !root.join(LOCK_FILE).exists() => State::NoLock,
+        Err(_) if !place.prefix.exists() => State::NotMade,
+        Err(reason) => State::Differs(reason.to_string()),
+    }
 }
 
 /// What was asked for, as far as it is not the content of a file.

@@ -3,7 +3,7 @@
 use crate::commands::doctor::Finding;
 use crate::commands::info;
 use crate::context::Context;
-use crate::environment::{self, Workspace};
+use crate::environment::{self, State, Wish, Workspace};
 use crate::error::Failure;
 
 pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
@@ -18,6 +18,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     findings.push(environment(context, &workspace));
     findings.extend(interpreter(&workspace));
     findings.extend(checker(&workspace));
+    findings.extend(activation(context, &workspace));
     findings
 }
 
@@ -25,22 +26,48 @@ fn environment(context: &Context<'_>, workspace: &Workspace) -> Finding {
     const WHAT: &str = "environment";
     match info::state(context, workspace) {
         Err(failure) => Finding::failure(WHAT, &failure),
-        Ok(info::State::Matches) => Finding::fine(WHAT, "matches the lock file"),
-        Ok(info::State::NotMade) => {
+        Ok(State::NoLock) => {
+            Finding::wrong(WHAT, "there is no `pixi.lock`", "`rewarm lock` has pixi write it")
+        }
+        Ok(State::Matches) => Finding::fine(WHAT, "matches the lock file"),
+        Ok(State::NotMade) => {
             let mend = "`rewarm install`, or any `rewarm run`, makes it";
             Finding::slow(WHAT, "not made yet", mend)
         }
-        Ok(info::State::AsItIs) => Finding::fine(WHAT, "used as it is: there is no lock file"),
-        Ok(info::State::Missing) => {
+        Ok(State::AsItIs) => Finding::fine(WHAT, "used as it is: there is no lock file"),
+        Ok(State::Missing) => {
             let mend = "make a lock file with `rewarm lock`, or an environment with `python3 -m venv .venv`";
             Finding::wrong(WHAT, "there is none, and no lock file to make one from", mend)
         }
-        Ok(info::State::Differs(reason)) => Finding::slow(
+        Ok(State::Differs(reason)) => Finding::slow(
             WHAT,
             format!("to be compared with the lock file: {reason}"),
             "`rewarm install`",
         ),
     }
+}
+
+/// Why an activation cannot be kept. That takes a run of the scripts, if there are any.
+fn activation(context: &Context<'_>, workspace: &Workspace) -> Vec<Finding> {
+    const WHAT: &str = "activation";
+    if !workspace.prefix.exists() {
+        return Vec::new();
+    }
+    let activation = match environment::enter_as_it_is(context, Wish::default()) {
+        Ok(entered) => entered.activated.activation,
+        Err(failure) => return vec![Finding::failure(WHAT, &failure)],
+    };
+    if activation.volatile {
+        let mend = "remove `volatile` from `[tool.rewarm.activation]` if that is no longer so";
+        return vec![Finding::slow(WHAT, "declared to be volatile, so made anew each time", mend)];
+    }
+    if activation.unproven.is_empty() {
+        let text = format!("kept, and made from {} things", activation.inputs().len());
+        return vec![Finding::fine(WHAT, text)];
+    }
+    let mend = "if nothing comes of that, say `pure = true` in `[tool.rewarm.activation]`";
+    let reasons = activation.unproven.iter();
+    reasons.map(|reason| Finding::slow(WHAT, format!("not kept: {reason}"), mend)).collect()
 }
 
 /// An interpreter that was upgraded or removed takes its environments along.
