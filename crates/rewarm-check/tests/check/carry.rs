@@ -101,11 +101,10 @@ fn code_that_moves_within_its_line_is_checked() {
 fn module_whose_result_names_a_line_is_checked() {
     let bench = cycle();
     for addition in [
-        "def local():\n    class Inner: ...\n    return Inner()\nmade = local()\n",
+        "class Outer:\n    def make(self, x: int) -> None:\n        class Inner: ...\n        self.made = Inner()\n",
         "def local() -> object:\n    class Inner: ...\n    reveal_type(Inner())\n    return 1\n",
         "def twice() -> None: ...\nclass twice: ...\n",
         "import dataclasses\n@dataclasses.dataclass\nclass Data:\n    x: int = 1\n",
-        "from typing import NamedTuple\ndef f():\n    return NamedTuple('N', [('x', int)])(1)\nn = f()\n",
     ] {
         bench.write("pkg/a.py", &format!("{MODULE}{addition}"));
         bench.miss(addition);

@@ -1,7 +1,11 @@
 //! Modules that were checked once are not checked again: in another checkout, after a branch round
 //! trip, in a mix of branches, with nothing but the store.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use rewarm_check::Reuse;
+use rewarm_store::Store;
 
 use crate::support::Bench;
 
@@ -65,4 +69,36 @@ fn mix_of_branches_checks_what_is_new_in_it() {
     rechecks(&bench, 1, "another branch");
     bench.write("pkg/base.py", "def one() -> int: ...\n");
     rechecks(&bench, 0, "both together");
+}
+
+/// The stored modules, by their paths in the store.
+fn stored(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path) {
+    for entry in std::fs::read_dir(directory).expect("store") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            stored(&path, found, root);
+        } else if path.to_string_lossy().contains("/mypy-module-v1/") {
+            let relative = path.strip_prefix(root).expect("below the store").to_owned();
+            found.insert(relative, std::fs::read(&path).expect("entry"));
+        }
+    }
+}
+
+#[test]
+fn entries_of_two_checkouts_are_equal_to_the_byte() {
+    let mut bench = chain();
+    bench.write("pkg/leaf.py", "import yaml\nimport third\nz: int = third.f(1)\n");
+    let mut stores = Vec::new();
+    for place in ["first", "second/deeper"] {
+        bench.moved(place);
+        bench.store = Store::open(&bench.base().join("store")).expect("store");
+        bench.check();
+        let mut found = BTreeMap::new();
+        stored(bench.store.root(), &mut found, bench.store.root());
+        stores.push(found);
+    }
+    assert!(stores[0].len() > 20, "{} modules are stored", stores[0].len());
+    let names: [Vec<_>; 2] = [0, 1].map(|index| stores[index].keys().collect());
+    assert_eq!(names[0], names[1]);
+    assert!(stores[0] == stores[1], "some entry differs");
 }
