@@ -50,7 +50,11 @@ impl Workspace {
     ) -> Result<Self, Failure> {
         let start = start(context)?;
         let project = Project::find(&start);
-        let root = project.as_ref().map_or(start, |project| project.root.clone());
+        let root = match (&project, pixi::conda_root(&start)) {
+            (Some(project), _) => project.root.clone(),
+            (None, Some(root)) => root.to_owned(),
+            (None, None) => start,
+        };
         // What is looked at before it is read cannot be newer than what was made of it.
         let mut observed = Observed::new(now());
         let mut config_files = config::project_files(&root);
@@ -74,7 +78,9 @@ impl Workspace {
             }
             None => {
                 refuse_environment(&root, environment)?;
-                None
+                let is_python = project.as_ref().is_some_and(|project| project.lock.is_some())
+                    || root.join(".venv/pyvenv.cfg").exists();
+                if is_python { None } else { pixi::conda_place(context, &root)? }
             }
         };
         let prefix = match &place {
@@ -99,7 +105,7 @@ impl Workspace {
 
     /// The manifest, if this is a pixi workspace.
     pub(crate) fn pixi_manifest(&self) -> Option<&Path> {
-        self.place.as_ref().map(|place| &*place.manifest)
+        self.place.as_ref().filter(|place| !place.is_conda).map(|place| &*place.manifest)
     }
 
     pub(crate) fn has_lock(&self) -> bool {
@@ -312,9 +318,10 @@ pub(crate) fn enter(
 ) -> Result<Entered, Failure> {
     let workspace = Workspace::find_with(context, wish.environment)?;
     let summary = match &workspace.place {
+        Some(place) if pixi::is_without_lock(place) => None,
         Some(place) => {
             let asked = pixi::Asked { revalidate, ..pixi::Asked::default() };
-            pixi::ensure(context, &place.manifest, &place.environment, asked)?.summary()
+            pixi::ensure(context, place, asked)?.summary()
         }
         None => {
             let mut options = venv::options(context, &workspace, &args::Install::default())?;
@@ -339,7 +346,7 @@ fn activated(
     workspace: &Workspace,
     wish: Wish<'_>,
 ) -> Result<Activated, Failure> {
-    if let Some(place) = &workspace.place {
+    if let Some(place) = workspace.place.as_ref().filter(|place| !place.is_conda) {
         return pixi::activate(context, workspace, place, wish, || {
             pixi::is_current(context, place)
         });

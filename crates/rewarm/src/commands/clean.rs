@@ -10,25 +10,22 @@ use crate::error::{Failure, Outcome};
 use crate::pixi;
 
 pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
-    let workspace = Workspace::find(context)?;
-    let manifest = pixi::manifest_in(&workspace.root);
-    let environment = args.environment.as_deref().unwrap_or(pixi::DEFAULT);
-    if manifest.is_none() && args.environment.is_some() {
-        let shown = workspace.root.display();
-        let text =
-            format!("`{shown}` is no pixi workspace: it has one environment, without a name");
-        return Err(Failure::usage(text).hint("leave out `--environment`"));
-    }
+    let workspace = Workspace::find_with(context, args.environment.as_deref())?;
+    let place = workspace.place.as_ref();
+    let environment = place.map_or(pixi::DEFAULT, |place| &place.environment);
+    // A prefix without a workspace is one by itself.
+    let is_bare = place.is_some_and(|place| place.is_conda);
+    let workspace_root = if is_bare { &workspace.prefix } else { &workspace.root };
     for clean_env in [false, true] {
-        let scope = Scope { workspace_root: &workspace.root, environment, clean_env };
+        let scope = Scope { workspace_root, environment, clean_env };
         activation::forget(context.store()?, &scope)?;
     }
     if args.activation {
         context.ui.note("forgot the activation");
         return Ok(0);
     }
-    match manifest {
-        Some(manifest) => pixi::clean(context, &manifest, environment),
+    match place {
+        Some(place) => pixi::clean(context, place),
         None => remove_environment(context, &workspace),
     }
 }

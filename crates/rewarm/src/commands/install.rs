@@ -11,15 +11,15 @@ use crate::pixi;
 use crate::venv::{self, Installed};
 
 pub(crate) fn run(context: &Context<'_>, args: &Install) -> Outcome {
-    let workspace = Workspace::find(context)?;
-    if let Some(manifest) = pixi::manifest_in(&workspace.root) {
-        return pixi::install(context, args, &manifest);
+    let workspace = Workspace::find_with(context, args.environment.as_deref())?;
+    if let Some(place) = &workspace.place {
+        return pixi::install(context, args, place);
     }
-    if args.environment.is_some() || args.all {
+    if args.all {
         let shown = workspace.root.display();
         let text =
             format!("`{shown}` is no pixi workspace: it has one environment, without a name");
-        return Err(Failure::usage(text).hint("leave out `--environment` and `--all`"));
+        return Err(Failure::usage(text).hint("leave out `--all`"));
     }
     let mut options = venv::options(context, &workspace, args)?;
     if args.dry_run {

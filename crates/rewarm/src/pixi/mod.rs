@@ -6,6 +6,7 @@
 
 mod activate;
 mod command;
+mod conda;
 mod distributions;
 mod packages;
 mod places;
@@ -28,6 +29,7 @@ use crate::error::Failure;
 
 pub(crate) use activate::{activate, activate_bare};
 pub(crate) use command::{clean, install};
+pub(crate) use conda::{place as conda_place, root as conda_root};
 pub(crate) use places::place;
 pub(crate) use report::{Done, Installed};
 
@@ -48,12 +50,15 @@ pub(crate) struct Asked {
 /// An environment of a workspace, and where everything about it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    /// The manifest; absolute.
+    /// The manifest of pixi, or of conda if it `is_conda`; absolute.
     pub(crate) manifest: PathBuf,
     /// The environment's name.
     pub(crate) environment: String,
     /// Its prefix.
     pub(crate) prefix: PathBuf,
+    /// Whether it is the one environment of a conda project: of an `environment.yml` or a list of
+    /// packages.
+    pub(crate) is_conda: bool,
 }
 
 /// The manifest in a directory that is the root of a pixi workspace.
@@ -64,7 +69,10 @@ pub(crate) fn manifest_in(root: &Path) -> Option<PathBuf> {
 /// What belongs into an environment, as manifest and lock file say it.
 pub(crate) struct Prepared {
     wanted: Wanted,
-    marker: Marker,
+    /// What pixi is told; conda keeps nothing of that kind.
+    marker: Option<Marker>,
+    /// Variables that are set in the environment itself.
+    variables: Vec<(String, String)>,
     /// What was read, and the digest of what was in it.
     inputs: Vec<(PathBuf, Digest)>,
     /// Whether the lock file fits the manifest.
@@ -76,13 +84,12 @@ pub(crate) struct Prepared {
 /// A cache that is full costs speed, not the command: the work is done once more beside it.
 pub(crate) fn ensure(
     context: &Context<'_>,
-    manifest: &Path,
-    environment: &str,
+    place: &Place,
     asked: Asked,
 ) -> Result<Installed, Failure> {
-    match ensure_through(context, manifest, environment, asked) {
+    match ensure_through(context, place, asked) {
         Err(failure) if failure.is_out_of_space() => match context.beside_full_cache(&failure)? {
-            Some(other) => ensure_through(&other, manifest, environment, asked),
+            Some(other) => ensure_through(&other, place, asked),
             None => Err(failure),
         },
         result => result,
@@ -91,14 +98,12 @@ pub(crate) fn ensure(
 
 fn ensure_through(
     context: &Context<'_>,
-    manifest: &Path,
-    environment: &str,
+    place: &Place,
     asked: Asked,
 ) -> Result<Installed, Failure> {
     let started = Instant::now();
-    let place = places::place(context, manifest, environment)?;
-    let request = request(context, &place);
-    let (mut installed, mut asked) = (Installed::new(&place), asked);
+    let request = request(context, place);
+    let (mut installed, mut asked) = (Installed::new(place), asked);
     match prefix::is_current(&place.prefix, &request, now()) {
         Ok(()) if !asked.reinstall && !asked.revalidate => return Ok(installed),
         Ok(()) => {}
@@ -107,27 +112,27 @@ fn ensure_through(
             context.ui.detail(&format!("the environment is to be compared: {reason}"));
         }
     }
-    if places::is_moved(&place, &request) && !asked.reinstall {
+    if places::is_moved(place, &request) && !asked.reinstall {
         let shown = place.prefix.display();
         context.ui.note(&format!("`{shown}` was made for another directory: made anew"));
         asked.reinstall = true;
     }
     let checked = now();
-    let prepared = prepare(context, &place, asked)?;
+    let prepared = prepare(context, place, asked)?;
     let target = Target {
         prefix: place.prefix.clone(),
         packages: prepared.wanted.conda.iter().map(|package| package.record.clone()).collect(),
         platform: prepared.wanted.platform.subdir,
     };
     let plan = prefix::check(target, options(asked)).map_err(packages::check_failure)?;
-    places::mark_directory(&place)?;
+    places::mark_directory(place)?;
     if plan.moves_python() {
-        distributions::remove_all(context, &place)?;
+        distributions::remove_all(context, place)?;
     }
     let wheels = distributions::wheels(&prepared.wanted)?;
     let mut done = packages::bring(context, plan, &wheels, &mut installed)?;
-    done.add(distributions::bring(context, &place, wheels, asked, &mut installed)?);
-    conclude(&place, &prepared, &request, checked).or_else(|failure| match done.is_nothing() {
+    done.add(distributions::bring(context, place, wheels, asked, &mut installed)?);
+    conclude(place, &prepared, &request, checked).or_else(|failure| match done.is_nothing() {
         // The next check costs what this one did.
         true => Ok(()),
         false => Err(failure),
@@ -145,7 +150,10 @@ fn conclude(
     checked: std::time::SystemTime,
 ) -> Result<(), Failure> {
     let note = || {
-        prepared.marker.write(&place.prefix)?;
+        if let Some(marker) = &prepared.marker {
+            marker.write(&place.prefix)?;
+        }
+        conda::keep_variables(&place.prefix, &prepared.variables)?;
         // What does not fit is to be told each time.
         if prepared.is_fit {
             prefix::note(&place.prefix, request, &prepared.inputs, checked)?;
@@ -163,9 +171,16 @@ fn options(asked: Asked) -> prefix::Options {
     prefix::Options { reinstall: asked.reinstall, depth, link_mode: LinkMode::Auto }
 }
 
+/// Whether an environment is there and no lock file says what belongs into it.
+pub(crate) fn is_without_lock(place: &Place) -> bool {
+    let root = place.manifest.parent().unwrap_or(Path::new("/"));
+    !place.is_conda && place.prefix.join("conda-meta").is_dir() && !root.join(LOCK_FILE).exists()
+}
+
 /// Whether an environment is known to match the lock file, by a few `stat` calls.
 pub(crate) fn is_current(context: &Context<'_>, place: &Place) -> bool {
-    prefix::is_current(&place.prefix, &request(context, place), now()).is_ok()
+    is_without_lock(place)
+        || prefix::is_current(&place.prefix, &request(context, place), now()).is_ok()
 }
 
 /// How an environment stands to the lock file; changes nothing.
@@ -173,7 +188,7 @@ pub(crate) fn state(context: &Context<'_>, place: &Place) -> State {
     let root = place.manifest.parent().unwrap_or(Path::new("/"));
     match prefix::is_current(&place.prefix, &request(context, place), now()) {
         Ok(()) => State::Matches,
-        Err(_) if !root.join(LOCK_FILE).exists() => State::NoLock,
+        Err(_) if !place.is_conda && !root.join(LOCK_FILE).exists() => State::NoLock,
         Err(_) if !place.prefix.exists() => State::NotMade,
         Err(reason) => State::Differs(reason.to_string()),
     }
@@ -196,6 +211,9 @@ pub(crate) fn prepare(
     place: &Place,
     asked: Asked,
 ) -> Result<Prepared, Failure> {
+    if place.is_conda {
+        return conda::prepare(context, place);
+    }
     let (workspace, manifest) = read_manifest(&place.manifest)?;
     for warning in &workspace.warnings {
         context.ui.warn(&warning.to_string());
@@ -221,16 +239,16 @@ pub(crate) fn prepare(
     }
     let host = host(context)?;
     let wanted = lock::plan(&workspace, &file, &place.environment, &host).map_err(plan_failure)?;
-    let marker = Marker {
+    let marker = Some(Marker {
         manifest_path: place.manifest.clone(),
         environment_name: place.environment.clone(),
         pixi_version: PIXI_VERSION.to_owned(),
         environment_lock_file_hash: prefix::locked_hash(&wanted),
         resolved_platform: None,
         minimum_supported_platform: None,
-    };
+    });
     let inputs = vec![(place.manifest.clone(), manifest), (path, Digest::of(&text))];
-    Ok(Prepared { wanted, marker, inputs, is_fit })
+    Ok(Prepared { wanted, marker, variables: Vec::new(), inputs, is_fit })
 }
 
 /// The names of the environments of a workspace that this machine can have.

@@ -30,7 +30,12 @@ pub(crate) fn place(
         }
     };
     let prefix = envs.join(environment);
-    Ok(Place { manifest: manifest.to_owned(), environment: environment.to_owned(), prefix })
+    Ok(Place {
+        manifest: manifest.to_owned(),
+        environment: environment.to_owned(),
+        prefix,
+        is_conda: false,
+    })
 }
 
 /// Whether the prefix came here with a workspace that was moved or copied: its files name the place
@@ -84,7 +89,7 @@ fn pixi_cache(context: &Context<'_>) -> PathBuf {
 pub(super) fn mark_directory(place: &Place) -> Result<(), Failure> {
     let root = place.manifest.parent().unwrap_or(Path::new("/"));
     let ignore = root.join(".pixi/.gitignore");
-    if !place.prefix.starts_with(root) || ignore.exists() {
+    if place.is_conda || !place.prefix.starts_with(root) || ignore.exists() {
         return Ok(());
     }
     let write = || {

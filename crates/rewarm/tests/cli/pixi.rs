@@ -421,10 +421,63 @@ fn flags_of_other_projects_mean_nothing_here_and_the_other_way_round() {
     let sandbox = sandbox();
     Locked::conda(&[package("one", "1")]).on_disk(&sandbox);
     let output = sandbox.run(["install", "--extra", "x"]).expect_code(2);
-    assert!(output.stderr.contains("`--extra` means nothing in a pixi workspace"), "{output}");
+    assert!(
+        output.stderr.contains("`--extra` means nothing for `[PROJECT]/pixi.toml`"),
+        "{output}"
+    );
     fs::remove_file(sandbox.project().join("pixi.toml")).expect("it is there");
     for arguments in [&["install", "-e", "x"][..], &["install", "--all"], &["clean", "-e", "x"]] {
         let output = sandbox.run(arguments).expect_code(2);
         assert!(output.stderr.contains("is no pixi workspace"), "{output}");
     }
+}
+
+#[test]
+fn an_environment_of_conda_is_made_from_its_explicit_lock() {
+    let sandbox = sandbox();
+    let hello = CondaPackage::new("hello", "1.0")
+        .program("bin/hello", "#!/bin/sh\necho hello $STAGE in $CONDA_PREFIX\n")
+        .archive(Format::Conda);
+    let locked = Locked::conda(std::slice::from_ref(&hello));
+    let origin = locked.serve();
+    let url = origin.url(&format!("/{}", hello.path()));
+    let environment = "name: demo\nchannels: [demo]\ndependencies: [hello >=1]\n\
+                       variables:\n  STAGE: dev\n";
+    sandbox.write("environment.yml", environment);
+    let refused = sandbox.run(["install"]).expect_code(2);
+    assert!(refused.stderr.contains("environment.yml"), "{refused}");
+    let list = format!("@EXPLICIT\n{url}#sha256:{}\n", hello.sha256());
+    sandbox.write(format!("conda-{PLATFORM}.lock"), &list);
+    let first = sandbox.run(["run", "hello"]).expect_code(0);
+    assert_eq!(first.stdout, "hello dev in [PROJECT]/.conda\n");
+    assert!(first.stderr.starts_with("installed 1 package"), "{first}");
+    let second = sandbox.run(["run", "--explain", "hello"]).expect_code(0);
+    assert_eq!((second.stdout.as_str(), requests(&origin)), (first.stdout.as_str(), 1));
+    let info = sandbox.run(["info"]).expect_code(0);
+    assert!(info.stdout.contains("matches the lock file"), "{info}");
+    sandbox.write("environment.yml", environment.replace(">=1", ">=2"));
+    let outdated = sandbox.run(["install"]).expect_code(2);
+    assert!(outdated.stderr.contains("hello"), "{outdated}");
+    sandbox.run(["clean"]).expect_code(0);
+    assert!(!sandbox.project().join(".conda").exists());
+}
+
+#[test]
+fn a_bare_prefix_is_run_in_as_it_is() {
+    let sandbox = sandbox();
+    let script = "export HELLO=\"$CONDA_PREFIX\"\n";
+    let hello = CondaPackage::new("hello", "1.0").activate("hello.sh", script);
+    let locked = Locked::conda(&[hello.archive(Format::Conda)]);
+    let origin = locked.serve();
+    locked.write(&sandbox.project(), &origin.url("/"));
+    sandbox.run(["install"]).expect_code(0);
+    let line = "echo $HELLO $PIXI_PROJECT_NAME $CONDA_SHLVL";
+    let prefix = ".pixi/envs/default";
+    let output = sandbox.run(["run", "-p", prefix, "sh", "-c", line]).expect_code(0);
+    assert_eq!(output.stdout, "[PROJECT]/.pixi/envs/default 1\n");
+    let refused = sandbox.run(["run", "-p", "src", "true"]);
+    assert_eq!(refused.code, Some(125), "{refused}");
+    sandbox.write("src/file", "");
+    let refused = sandbox.run(["run", "-p", "src", "true"]).expect_code(125);
+    assert!(refused.stderr.contains("is no conda prefix"), "{refused}");
 }
