@@ -76,9 +76,23 @@ impl<'a> Context<'a> {
         Ok(self.store.get_or_init(|| store))
     }
 
-    /// The same surroundings with a temporary store over the cache, for a cache that is full; `None`
-    /// if the store is a temporary one already.
-    pub(crate) fn beside_full_cache(&self, failure: &Failure) -> Result<Option<Self>, Failure> {
+    /// Does some work, and does it once more with a temporary store if the cache turns out to be full.
+    pub(crate) fn or_beside_full_cache<T>(
+        &self,
+        work: impl Fn(&Context<'a>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match work(self) {
+            Err(failure) if failure.is_out_of_space() => match self.beside_full_cache(&failure)? {
+                Some(other) => work(&other),
+                None => Err(failure),
+            },
+            result => result,
+        }
+    }
+
+    /// The same surroundings with a temporary store over the cache; `None` if the store is a
+    /// temporary one already.
+    fn beside_full_cache(&self, failure: &Failure) -> Result<Option<Self>, Failure> {
         if self.scratch.get().is_some() {
             return Ok(None);
         }

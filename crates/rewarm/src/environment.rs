@@ -19,7 +19,7 @@ use crate::venv;
 use crate::{hot, pixi};
 
 /// A project or bare directory, and where its environment is or will be.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Workspace {
     /// The canonical root.
     pub(crate) root: PathBuf,
@@ -70,24 +70,34 @@ impl Workspace {
         for unknown in &config.unknown {
             context.ui.warn(unknown);
         }
-        let place = match pixi::manifest_in(&root) {
+        let prefix = root.join(".venv");
+        let found = Self { root, project, place: None, config, config_files, prefix, observed };
+        found.in_environment(context, environment)
+    }
+
+    /// The same workspace, with a certain one of its environments.
+    pub(crate) fn in_environment(
+        mut self,
+        context: &Context<'_>,
+        environment: Option<&str>,
+    ) -> Result<Self, Failure> {
+        self.place = match pixi::manifest_in(&self.root) {
             Some(manifest) => {
-                let in_use = hot::environment_in_use(&context.settings.caller, &root);
+                let in_use = hot::environment_in_use(&context.settings.caller, &self.root);
                 let environment = environment.or(in_use).unwrap_or(pixi::DEFAULT);
                 Some(pixi::place(context, &manifest, environment)?)
             }
             None => {
-                refuse_environment(&root, environment)?;
-                let is_python = project.as_ref().is_some_and(|project| project.lock.is_some())
-                    || root.join(".venv/pyvenv.cfg").exists();
-                if is_python { None } else { pixi::conda_place(context, &root)? }
+                refuse_environment(&self.root, environment)?;
+                let is_python = self.has_lock() || self.root.join(".venv/pyvenv.cfg").exists();
+                if is_python { None } else { pixi::conda_place(context, &self.root)? }
             }
         };
-        let prefix = match &place {
+        self.prefix = match &self.place {
             Some(place) => place.prefix.clone(),
-            None => prefix(context, project.as_ref(), &root),
+            None => prefix(context, self.project.as_ref(), &self.root),
         };
-        Ok(Self { root, project, place, config, config_files, prefix, observed })
+        Ok(self)
     }
 
     /// A directory with a lock file and nothing else: an environment is to be made there for a tool.
@@ -243,26 +253,14 @@ fn activate(
     options: &Options,
     wish: Wish<'_>,
 ) -> Result<Activated, Failure> {
-    let caller = caller_variables(context);
-    let store = context.store()?;
     let scope = Scope {
         workspace_root: &workspace.root,
         environment: "default",
         clean_env: wish.clean_env,
     };
-    let miss = if wish.force {
-        "it was to be computed anew".to_owned()
-    } else {
-        match activation::lookup(store, &scope, &caller, now()) {
-            Ok(hit) if hit.activation.prefix == workspace.prefix => {
-                if hit.renewed {
-                    keep(context, &hit.activation);
-                }
-                return Ok(Activated { activation: hit.activation, miss: None });
-            }
-            Ok(_) => "the environment is another one".to_owned(),
-            Err(miss) => miss.to_string(),
-        }
+    let miss = match stored(context, &scope, &workspace.prefix, wish)? {
+        Ok(activated) => return Ok(activated),
+        Err(miss) => miss,
     };
     let observed = workspace.observe()?;
     let request = ActivationRequest {
@@ -271,11 +269,35 @@ fn activate(
         tasks: TaskTable::bytes(&tasks::of_workspace(workspace)?, "default"),
         ..ActivationRequest::new(workspace.root.clone(), workspace.prefix.clone(), observed)
     };
+    let caller = caller_variables(context);
     let activation = activation::activate(request, &caller).map_err(Failure::usage)?;
     if is_current(context, workspace, options)? {
         keep(context, &activation);
     }
     Ok(Activated { activation, miss: Some(miss) })
+}
+
+/// What the store has, or why the activation has to be computed.
+pub(crate) fn stored(
+    context: &Context<'_>,
+    scope: &Scope<'_>,
+    prefix: &Path,
+    wish: Wish<'_>,
+) -> Result<Result<Activated, String>, Failure> {
+    if wish.force {
+        return Ok(Err("it was to be computed anew".to_owned()));
+    }
+    let caller = caller_variables(context);
+    Ok(match activation::lookup(context.store()?, scope, &caller, now()) {
+        Ok(hit) if hit.activation.prefix == prefix => {
+            if hit.renewed {
+                keep(context, &hit.activation);
+            }
+            Ok(Activated { activation: hit.activation, miss: None })
+        }
+        Ok(_) => Err("the environment is another one".to_owned()),
+        Err(miss) => Err(miss.to_string()),
+    })
 }
 
 /// Whether the environment, which was just observed, is the one that the lock file wants: somebody
@@ -317,6 +339,16 @@ pub(crate) fn enter(
     revalidate: bool,
 ) -> Result<Entered, Failure> {
     let workspace = Workspace::find_with(context, wish.environment)?;
+    enter_found(context, workspace, wish, revalidate)
+}
+
+/// The same for a workspace in which the environment was chosen already.
+pub(crate) fn enter_found(
+    context: &Context<'_>,
+    workspace: Workspace,
+    wish: Wish<'_>,
+    revalidate: bool,
+) -> Result<Entered, Failure> {
     let summary = match &workspace.place {
         Some(place) if pixi::is_without_lock(place) => None,
         Some(place) => {

@@ -60,6 +60,13 @@ impl Caller {
         self.get("HOME").map(Path::new)
     }
 
+    /// The first program of a name on the caller's `PATH`.
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+        let path = self.get("PATH").unwrap_or_default();
+        let mut files = std::env::split_paths(path).map(|dir| dir.join(name));
+        files.find(|file| file.is_file())
+    }
+
     /// `$NAME` if absolute, else `$HOME/fallback` (XDG Base Directory Specification).
     pub(crate) fn xdg(&self, name: &str, fallback: &str) -> Option<PathBuf> {
         let given = self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());

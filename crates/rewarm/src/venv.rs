@@ -77,13 +77,7 @@ pub(crate) fn ensure(
     workspace: &Workspace,
     options: &Options,
 ) -> Result<Installed, Failure> {
-    match ensure_through(context, workspace, options) {
-        Err(failure) if failure.is_out_of_space() => match context.beside_full_cache(&failure)? {
-            Some(other) => ensure_through(&other, workspace, options),
-            None => Err(failure),
-        },
-        result => result,
-    }
+    context.or_beside_full_cache(|context| ensure_through(context, workspace, options))
 }
 
 fn ensure_through(

@@ -17,6 +17,7 @@ use crate::commands::print;
 use crate::config;
 use crate::context::Context;
 use crate::error::Outcome;
+use crate::tasks;
 
 /// The script for a shell.
 pub(crate) fn script(shell: Shell) -> Outcome {
@@ -42,7 +43,7 @@ pub(crate) fn names(context: &Context<'_>, what: Names) -> Outcome {
         (Names::Environments, Some(workspace)) => {
             workspace.environments().map(|name| (name.to_owned(), String::new())).collect()
         }
-        (Names::Tasks, _) => tasks(start, workspace.as_ref()),
+        (Names::Tasks, _) => tasks_of(start, workspace.as_ref()),
     };
     let lines = names.into_iter().map(|(name, about)| match about.lines().next() {
         None => format!("{name}\n"),
@@ -52,29 +53,17 @@ pub(crate) fn names(context: &Context<'_>, what: Names) -> Outcome {
 }
 
 /// Tasks of the workspace and of rewarm's own configuration, but for those that begin with `_`.
-fn tasks(start: PathBuf, workspace: Option<&manifest::Workspace>) -> BTreeMap<String, String> {
+fn tasks_of(start: PathBuf, workspace: Option<&manifest::Workspace>) -> BTreeMap<String, String> {
     let root = rewarm_env::project_root(&start).map_or(start.clone(), PathBuf::from);
-    let own = config::of_project(&root).unwrap_or_default().tasks;
-    let mut tasks: BTreeMap<String, String> =
-        own.into_keys().map(|name| (name, String::new())).collect();
-    let system = match std::env::consts::OS {
-        "macos" => "osx",
-        "windows" => "win",
-        other => other,
-    };
-    if let Some(workspace) = workspace {
-        for environment in workspace.environments() {
-            for platform in workspace.environment_platforms(environment) {
-                if !platform.subdir.to_string().starts_with(system) {
-                    continue;
-                }
-                for (name, task) in workspace.tasks(environment, &platform) {
-                    let about = task.value.get("description").and_then(|text| text.as_str());
-                    tasks.insert(name, about.unwrap_or_default().to_owned());
-                }
-            }
-        }
-    }
+    let config = config::of_project(&root).unwrap_or_default();
+    let tasks = tasks::of_both(workspace, &config);
+    let all = tasks.environments().flat_map(|(_, tasks)| tasks);
+    let mut tasks: BTreeMap<String, String> = all
+        .map(|(name, task)| {
+            let about = task.definition.as_ref().ok().and_then(|it| it.description.clone());
+            (name.clone(), about.unwrap_or_default())
+        })
+        .collect();
     tasks.retain(|name, _| !name.starts_with('_') && !name.contains(char::is_whitespace));
     tasks
 }

@@ -17,9 +17,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Lock) -> Outcome {
     let workspace = Workspace::find(context)?;
     let owner = owner(&workspace)?;
     let tool = owner.tool;
-    let path = context.settings.caller.get("PATH").unwrap_or_default();
-    let mut found = std::env::split_paths(path).map(|dir| dir.join(tool.name()));
-    let program = found.find(|program| program.is_file()).ok_or_else(|| {
+    let program = context.settings.caller.program(tool.name()).ok_or_else(|| {
         let text = format!(
             "`{}` belongs to {}, which is not installed",
             owner.file.display(),

@@ -41,7 +41,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
     let first = graph.as_ref().filter(|_| is_pixi).map(|graph| graph.root().environment.as_str());
     let environment = first.or(args.environment.as_deref());
     let wish = Wish { environment, clean_env: args.clean_env, force: args.force_activate };
-    let entered = environment::enter(context, wish, args.revalidate)?;
+    let workspace = workspace.in_environment(context, environment)?;
+    let entered = environment::enter_found(context, workspace, wish, args.revalidate)?;
     let environment::Entered { workspace, activated, summary } = entered;
     if let Some(summary) = summary {
         context.ui.note(&summary);
@@ -50,7 +51,8 @@ pub(crate) fn run(context: &Context<'_>, args: &Run) -> Outcome {
         explain(context, &activated);
     }
     context.sweep_in_passing();
-    let mut environments = Environments { context, args, is_pixi, known: HashMap::new() };
+    let known = HashMap::new();
+    let mut environments = Environments { context, args, workspace: &workspace, is_pixi, known };
     let entered = environments.keep(args.clean_env, &activated);
     let Some(graph) = graph else {
         return run_program(context, &args.command, entered.variables);
@@ -115,6 +117,7 @@ fn manner(args: &Run, graph: &Graph) -> Manner {
 struct Environments<'a> {
     context: &'a Context<'a>,
     args: &'a Run,
+    workspace: &'a Workspace,
     is_pixi: bool,
     known: HashMap<(String, bool), Entered>,
 }
@@ -133,7 +136,8 @@ impl Environments<'_> {
         }
         let environment = self.is_pixi.then_some(environment);
         let wish = Wish { environment, clean_env, force: self.args.force_activate };
-        let entered = environment::enter(self.context, wish, false)?;
+        let workspace = self.workspace.clone().in_environment(self.context, environment)?;
+        let entered = environment::enter_found(self.context, workspace, wish, false)?;
         let activated = entered.activated;
         Ok(self.keep(clean_env, &activated))
     }

@@ -163,7 +163,9 @@ fn why(context: &Context<'_>, words: &[OsString]) -> Outcome {
     let node = graph.root();
     let environment = workspace.pixi_manifest().map(|_| node.environment.as_str());
     let wish = Wish { environment, clean_env: node.clean_env, force: false };
-    let environment::Entered { activated, .. } = environment::enter(context, wish, false)?;
+    let workspace = workspace.in_environment(context, environment)?;
+    let environment::Entered { workspace, activated, .. } =
+        environment::enter_found(context, workspace, wish, false)?;
     let entered = run::entered(context, &activated);
     let answer = tasks::why(context, &workspace.root, node, entered)?;
     print(format!("task `{}` {answer}\n", tasks::label(node, &graph)).as_bytes())

@@ -15,13 +15,13 @@ use rewarm_activation::{
     ScriptShell,
 };
 use rewarm_conda::lock::{Host, LOCK_FILE, OVERRIDES};
-use rewarm_conda::manifest::{CONFIG, Platform, Workspace as Manifest};
+use rewarm_conda::manifest::{Platform, Workspace as Manifest};
 use rewarm_task::TaskTable;
 
 use crate::context::{Context, now};
 use crate::environment::{self, Activated, Wish, Workspace};
 use crate::error::Failure;
-use crate::pixi::Place;
+use crate::pixi::{Place, places};
 use crate::tasks;
 
 /// How long the scripts of an environment may take, all together.
@@ -43,7 +43,7 @@ pub(crate) fn activate(
         environment: &target.environment,
         clean_env: wish.clean_env,
     };
-    let miss = match stored(context, &scope, &target.prefix, wish)? {
+    let miss = match environment::stored(context, &scope, &target.prefix, wish)? {
         Ok(activated) => return Ok(activated),
         Err(miss) => miss,
     };
@@ -62,7 +62,7 @@ pub(crate) fn activate_bare(
 ) -> Result<Activated, Failure> {
     let scope =
         Scope { workspace_root: prefix, environment: super::DEFAULT, clean_env: wish.clean_env };
-    let miss = match stored(context, &scope, prefix, wish)? {
+    let miss = match environment::stored(context, &scope, prefix, wish)? {
         Ok(activated) => return Ok(activated),
         Err(miss) => miss,
     };
@@ -81,29 +81,6 @@ pub(crate) fn activate_bare(
     let activation = compute(context, request)?;
     environment::keep(context, &activation);
     Ok(Activated { activation, miss: Some(miss) })
-}
-
-/// What the store has, or why it has to be computed.
-fn stored(
-    context: &Context<'_>,
-    scope: &Scope<'_>,
-    prefix: &Path,
-    wish: Wish<'_>,
-) -> Result<Result<Activated, String>, Failure> {
-    if wish.force {
-        return Ok(Err("it was to be computed anew".to_owned()));
-    }
-    let caller = environment::caller_variables(context);
-    Ok(match activation::lookup(context.store()?, scope, &caller, now()) {
-        Ok(hit) if hit.activation.prefix == prefix => {
-            if hit.renewed {
-                environment::keep(context, &hit.activation);
-            }
-            Ok(Activated { activation: hit.activation, miss: None })
-        }
-        Ok(_) => Err("the environment is another one".to_owned()),
-        Err(miss) => Err(miss.to_string()),
-    })
 }
 
 /// Runs what has to be run, and says what the user should know.
@@ -134,7 +111,7 @@ fn request(
 ) -> Result<CondaRequest, Failure> {
     let mut observed = workspace.observed.clone();
     let mut paths = vec![target.manifest.clone(), workspace.root.join(LOCK_FILE)];
-    paths.extend(settings_of_pixi(context, &workspace.root));
+    paths.extend(places::configuration_files(context, &workspace.root));
     for path in paths {
         observed.path(&path).map_err(|error| environment::unreadable(&path, error))?;
     }
@@ -161,20 +138,6 @@ fn request(
         tasks: TaskTable::bytes(&tasks, &target.environment),
         observed,
     })
-}
-
-/// Pixi's own configuration, which may say where environments are.
-fn settings_of_pixi(context: &Context<'_>, root: &Path) -> Vec<PathBuf> {
-    let caller = &context.settings.caller;
-    let home = caller.get("PIXI_HOME").map(PathBuf::from);
-    let home = home.or_else(|| caller.home().map(|home| home.join(".pixi")));
-    let files = [
-        Some(PathBuf::from("/etc/pixi/config.toml")),
-        caller.xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("pixi/config.toml")),
-        home.map(|dir| dir.join("config.toml")),
-        Some(root.join(CONFIG)),
-    ];
-    files.into_iter().flatten().collect()
 }
 
 /// The platform of the workspace that this machine is.
@@ -229,10 +192,9 @@ fn metadata(manifest: &Manifest, environment: &str) -> Vec<(String, OsString)> {
 
 /// A bash. The system's own comes first, so that another `PATH` does not change the result.
 fn bash(context: &Context<'_>) -> PathBuf {
-    let path = context.settings.caller.get("PATH").unwrap_or_default();
-    let known = ["/bin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from);
-    let mut dirs = known.into_iter().chain(std::env::split_paths(path));
-    let found = dirs.find_map(|dir| Some(dir.join("bash")).filter(|file| file.is_file()));
+    let known = ["/bin", "/usr/bin", "/usr/local/bin"].map(|dir| Path::new(dir).join("bash"));
+    let found = known.into_iter().find(|file| file.is_file());
+    let found = found.or_else(|| context.settings.caller.program("bash"));
     found.unwrap_or_else(|| PathBuf::from("/bin/bash"))
 }
 

@@ -48,7 +48,7 @@ fn files(context: &Context<'_>, root: &Path) -> Result<Option<Files>, Failure> {
 
 /// Reads the files.
 pub(super) fn prepare(context: &Context<'_>, place: &Place) -> Result<Prepared, Failure> {
-    let root = place.manifest.parent().unwrap_or(Path::new("/"));
+    let root = place.root();
     let host = host(context)?;
     let files = source::find(root, &host)
         .ok_or_else(|| Failure::usage(format!("`{}` is gone", place.manifest.display())))?;

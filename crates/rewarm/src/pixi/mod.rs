@@ -61,6 +61,13 @@ pub(crate) struct Place {
     pub(crate) is_conda: bool,
 }
 
+impl Place {
+    /// The directory of the manifest.
+    pub(crate) fn root(&self) -> &Path {
+        self.manifest.parent().unwrap_or(Path::new("/"))
+    }
+}
+
 /// The manifest in a directory that is the root of a pixi workspace.
 pub(crate) fn manifest_in(root: &Path) -> Option<PathBuf> {
     manifest::find(root).filter(|found| found.parent() == Some(root))
@@ -87,13 +94,7 @@ pub(crate) fn ensure(
     place: &Place,
     asked: Asked,
 ) -> Result<Installed, Failure> {
-    match ensure_through(context, place, asked) {
-        Err(failure) if failure.is_out_of_space() => match context.beside_full_cache(&failure)? {
-            Some(other) => ensure_through(&other, place, asked),
-            None => Err(failure),
-        },
-        result => result,
-    }
+    context.or_beside_full_cache(|context| ensure_through(context, place, asked))
 }
 
 fn ensure_through(
@@ -173,7 +174,7 @@ fn options(asked: Asked) -> prefix::Options {
 
 /// Whether an environment is there and no lock file says what belongs into it.
 pub(crate) fn is_without_lock(place: &Place) -> bool {
-    let root = place.manifest.parent().unwrap_or(Path::new("/"));
+    let root = place.root();
     !place.is_conda && place.prefix.join("conda-meta").is_dir() && !root.join(LOCK_FILE).exists()
 }
 
@@ -185,7 +186,7 @@ pub(crate) fn is_current(context: &Context<'_>, place: &Place) -> bool {
 
 /// How an environment stands to the lock file; changes nothing.
 pub(crate) fn state(context: &Context<'_>, place: &Place) -> State {
-    let root = place.manifest.parent().unwrap_or(Path::new("/"));
+    let root = place.root();
     match prefix::is_current(&place.prefix, &request(context, place), now()) {
         Ok(()) => State::Matches,
         Err(_) if !place.is_conda && !root.join(LOCK_FILE).exists() => State::NoLock,

@@ -48,8 +48,8 @@ pub(super) fn is_moved(place: &Place, request: &Digest) -> bool {
         || made_for.is_some_and(is_elsewhere)
 }
 
-/// What the configuration files of pixi say about the place; the last that says something counts.
-fn setting(context: &Context<'_>, root: &Path) -> Result<Detached, Failure> {
+/// The files in which pixi may be configured, the weakest first.
+pub(super) fn configuration_files(context: &Context<'_>, root: &Path) -> Vec<PathBuf> {
     let caller = &context.settings.caller;
     let home = caller.get("PIXI_HOME").map(PathBuf::from);
     let home = home.or_else(|| caller.home().map(|home| home.join(".pixi")));
@@ -59,8 +59,13 @@ fn setting(context: &Context<'_>, root: &Path) -> Result<Detached, Failure> {
         home.map(|dir| dir.join("config.toml")),
         Some(root.join(CONFIG)),
     ];
+    files.into_iter().flatten().collect()
+}
+
+/// What the configuration files of pixi say about the place; the last that says something counts.
+fn setting(context: &Context<'_>, root: &Path) -> Result<Detached, Failure> {
     let mut setting = Detached::No;
-    for path in files.into_iter().flatten() {
+    for path in configuration_files(context, root) {
         // One that cannot be read says nothing, as for pixi.
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         if let Some(said) = detached(&path, &text).map_err(Failure::usage)? {
@@ -87,7 +92,7 @@ fn pixi_cache(context: &Context<'_>) -> PathBuf {
 
 /// Keeps version control away from the directory of the environments, as pixi does.
 pub(super) fn mark_directory(place: &Place) -> Result<(), Failure> {
-    let root = place.manifest.parent().unwrap_or(Path::new("/"));
+    let root = place.root();
     let ignore = root.join(".pixi/.gitignore");
     if place.is_conda || !place.prefix.starts_with(root) || ignore.exists() {
         return Ok(());

@@ -21,6 +21,7 @@ use rewarm_task::{
     TaskDefinition, Tasks,
 };
 
+use crate::config::File;
 use crate::context::{Context, now};
 use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
@@ -35,19 +36,25 @@ pub(crate) use shell::entry as shell_entry;
 
 /// The tasks of a workspace, by environment: pixi's, and rewarm's own, which all environments have.
 pub(crate) fn of_workspace(workspace: &Workspace) -> Result<Tasks, Failure> {
-    let own = workspace.config.tasks.iter();
+    let manifest = workspace.pixi_manifest().map(Manifest::read).transpose();
+    let manifest = manifest.map_err(Failure::usage)?;
+    Ok(of_both(manifest.as_ref(), &workspace.config))
+}
+
+/// The tasks of pixi's manifest, if there is one, and of rewarm's configuration.
+pub(crate) fn of_both(manifest: Option<&Manifest>, config: &File) -> Tasks {
+    let own = config.tasks.iter();
     let own: BTreeMap<String, Task> =
         own.map(|(name, task)| (name.clone(), task.clone().into())).collect();
-    let Some(manifest) = workspace.pixi_manifest() else {
-        return Ok(Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)])));
+    let Some(manifest) = manifest else {
+        return Tasks::new(BTreeMap::from([(DEFAULT_ENVIRONMENT.to_owned(), own)]));
     };
-    let manifest = Manifest::read(manifest).map_err(Failure::usage)?;
     let environments = manifest.environments().map(|environment| {
-        let mut tasks = of_manifest(&manifest, environment);
+        let mut tasks = of_manifest(manifest, environment);
         tasks.extend(own.clone());
         (environment.to_owned(), tasks)
     });
-    Ok(Tasks::new(environments.collect()))
+    Tasks::new(environments.collect())
 }
 
 /// The tasks that pixi's manifest has for an environment; none where it cannot run on this machine.
