@@ -9,15 +9,14 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::SystemTime;
 
 use rewarm_activation::{self as activation, Activation, Hit, Miss, Scope, Variables};
 use rewarm_store::Store;
 use rewarm_task::{Found, TaskTable};
 
+use crate::exec::exec;
 use crate::settings::Caller;
 
 /// The environment that is meant when none is named.
@@ -168,10 +167,10 @@ fn become_command(
     let (name, arguments) = command.split_first()?;
     match TaskTable::find(&activation.tasks, name, arguments, &activation.workspace_root) {
         Found::Unknown => None,
-        Found::NoTask => Some(replace_process(command, activated, None)),
+        Found::NoTask => Some(replace_process(command, &activated, None)),
         Found::Direct(step) => {
             let environment = step.environment(activated, &caller.cwd);
-            Some(replace_process(&step.argv, environment, Some(&step.cwd)))
+            Some(replace_process(&step.argv, &environment, Some(&step.cwd)))
         }
     }
 }
@@ -179,21 +178,14 @@ fn become_command(
 /// Does not return unless the program cannot be started.
 pub(crate) fn replace_process(
     argv: &[OsString],
-    environment: Variables,
+    environment: &Variables,
     cwd: Option<&Path>,
 ) -> RunError {
-    let error = process(argv, environment, cwd).exec();
+    let error = match cwd.map(std::env::set_current_dir) {
+        Some(Err(error)) => error,
+        None | Some(Ok(())) => exec(argv, environment),
+    };
     start_error(argv, cwd, error)
-}
-
-fn process(argv: &[OsString], environment: Variables, cwd: Option<&Path>) -> Command {
-    let (program, arguments) = argv.split_first().expect("a command has a first word");
-    let mut process = Command::new(program);
-    process.args(arguments).env_clear().envs(environment);
-    if let Some(cwd) = cwd {
-        process.current_dir(cwd);
-    }
-    process
 }
 
 pub(crate) fn start_error(argv: &[OsString], cwd: Option<&Path>, source: io::Error) -> RunError {

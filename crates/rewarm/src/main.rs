@@ -12,6 +12,7 @@ mod context;
 mod entry;
 mod environment;
 mod error;
+mod exec;
 mod formats;
 mod hot;
 mod interrupt;

@@ -1,7 +1,7 @@
 //! What the short path of `rewarm run` must have in common with the long one: each command is run
 //! twice, first without and then with a stored activation.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
 use rewarm_testkit::sandbox::Sandbox;
@@ -116,4 +116,26 @@ fn many_at_once_on_an_empty_cache_all_get_the_right_environment() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     }
+}
+
+#[test]
+fn programs_are_found_and_started_as_execvp_does() {
+    let sandbox = ready();
+    let program = |path: &str, mode: u32| {
+        sandbox.write(path, "echo \"$0 $1\"\n");
+        let path = sandbox.project().join(path);
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("a mode");
+    };
+    // A script that does not say by what it is to be run is run by the shell.
+    program(".venv/bin/script", 0o755);
+    assert_output(&sandbox, &["script", "a"], 0, "[PROJECT]/.venv/bin/script a\n");
+    // One that may not be executed does not hide another of its name.
+    program(".venv/bin/true", 0o644);
+    assert_output(&sandbox, &["true"], 0, "");
+    program(".venv/bin/denied", 0o644);
+    assert_output(&sandbox, &["denied"], 126, "");
+    assert_output(&sandbox, &["nowhere-at-all"], 127, "");
+    std::fs::create_dir(sandbox.project().join(".venv/bin/folder")).expect("a directory");
+    assert_output(&sandbox, &["folder"], 126, "");
+    assert_output(&sandbox, &["sub/deep/file/below"], 126, "");
 }

@@ -160,7 +160,7 @@ fn run_program(context: &Context<'_>, command: &[OsString], variables: Variables
     {
         return tasks::run_script(line, variables, &context.settings.caller.cwd);
     }
-    let error = hot::replace_process(command, variables, None);
+    let error = hot::replace_process(command, &variables, None);
     explain_start(context, Failure::usage(error))
 }
 

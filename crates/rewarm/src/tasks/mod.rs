@@ -168,7 +168,7 @@ fn run_here(context: &Context<'_>, node: &Node, root: &Path, activated: Variable
             run_script(&script, environment, &step.cwd)
         }
         _ => {
-            let error = hot::replace_process(&step.argv, environment, Some(&step.cwd));
+            let error = hot::replace_process(&step.argv, &environment, Some(&step.cwd));
             Err(Failure::usage(error))
         }
     }
