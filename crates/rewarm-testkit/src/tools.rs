@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/tools.txt");
+const CONDA_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/conda-client.txt");
 const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target");
 
 /// The canonical path of the environment, which is made if need be.
@@ -50,13 +51,28 @@ fn make(target: &Path) -> PathBuf {
 ///
 /// If it cannot be made.
 pub fn checker(name: &str) -> PathBuf {
+    pinned(name, &Path::new(PINS).join(format!("{name}.txt")))
+}
+
+/// An environment with a library that is a client of conda channels; made once under
+/// `target/checkers`.
+///
+/// # Panics
+///
+/// If it cannot be made.
+pub fn conda_client() -> PathBuf {
+    pinned("conda-client", Path::new(CONDA_CLIENT))
+}
+
+/// An environment under `target/checkers` with what a hash-pinned list names.
+fn pinned(name: &str, list: &Path) -> PathBuf {
     let parent = Path::new(TARGET).join("checkers");
     fs::create_dir_all(&parent).expect("the target directory can be made");
     let lock = fs::File::create(parent.join(format!("{name}.lock")));
     let lock = lock.expect("a lock file can be made");
     lock.lock().expect("the lock can be waited for");
-    let (dir, list) = (parent.join(name), Path::new(PINS).join(format!("{name}.txt")));
-    let wanted = fs::read(&list).expect("the lists of checkers are part of the project");
+    let dir = parent.join(name);
+    let wanted = fs::read(list).expect("the lists of tools are part of the project");
     let stamp = dir.join("made-from.txt");
     if !fs::read(&stamp).is_ok_and(|made_from| made_from == wanted) {
         println!("installing {name} into `target/checkers`");

@@ -5,6 +5,7 @@
 
 mod cache;
 mod check;
+mod conda;
 mod docs;
 mod doctor;
 mod entries;
