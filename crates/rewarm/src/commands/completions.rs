@@ -27,7 +27,7 @@ pub(crate) fn script(shell: Shell) -> Outcome {
     let text = match shell {
         Shell::Bash => text + BASH,
         Shell::Zsh => zsh(&text),
-        Shell::Fish => text + FISH,
+        Shell::Fish => fish(&text),
         _ => text,
     };
     print(text.as_bytes())
@@ -126,6 +126,10 @@ function __fish_rewarm_names
     command $words[1] $project __complete $argv[1] 2>/dev/null
 end
 
+function __fish_rewarm_environments
+    printf '%s\tenvironment\n' (__fish_rewarm_names environments)
+end
+
 function __fish_rewarm_wants_task
     set -l words (commandline -opc)
     set -e words[1]
@@ -139,6 +143,15 @@ end
 
 complete -c rewarm -n "__fish_rewarm_wants_task" -f -a "(__fish_rewarm_names tasks)"
 "#;
+
+/// The values of options are added to the generated lines.
+fn fish(text: &str) -> String {
+    let line = |line: &str| match line.contains(" -l environment ") {
+        true => format!("{line} -f -a \"(__fish_rewarm_environments)\"\n"),
+        false => format!("{line}\n"),
+    };
+    text.lines().map(line).collect::<String>() + FISH
+}
 
 /// Functions for the generated `_arguments` specifications.
 const ZSH: &str = r#"

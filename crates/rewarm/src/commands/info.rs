@@ -24,9 +24,10 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     };
     let index = context.settings.index_url(&workspace.config).map_err(Failure::usage)?;
     let index = rewarm_http::Url::parse(index.as_str()).map_err(Failure::usage)?.to_string();
-    let configuration: Vec<String> = workspace
-        .config_files
-        .iter()
+    let manifest = workspace.place.iter().map(|place| &place.manifest);
+    let manifest = manifest.filter(|path| !workspace.config_files.contains(path));
+    let configuration: Vec<String> = manifest
+        .chain(&workspace.config_files)
         .filter(|path| path.exists())
         .map(|path| path.display().to_string())
         .collect();

@@ -455,6 +455,7 @@ fn an_environment_of_conda_is_made_from_its_explicit_lock() {
     assert_eq!((second.stdout.as_str(), requests(&origin)), (first.stdout.as_str(), 1));
     let info = sandbox.run(["info"]).expect_code(0);
     assert!(info.stdout.contains("matches the lock file"), "{info}");
+    assert!(info.stdout.contains("configuration  [PROJECT]/environment.yml\n"), "{info}");
     sandbox.write("environment.yml", environment.replace(">=1", ">=2"));
     let outdated = sandbox.run(["install"]).expect_code(2);
     assert!(outdated.stderr.contains("hello"), "{outdated}");

@@ -195,6 +195,17 @@ for line in "rewarm run h" "rewarm run --explain h" "rewarm run hello h" "rewarm
 end'"#;
     let output = sandbox.output(&mut sandbox.shell(&with_path(text))).expect_code(0);
     assert_eq!(output.stdout, "hello\n.\nhello\n.\n.\nbuild:all\n.\n", "{output}");
+    sandbox.write(
+        "pixi.toml",
+        "[workspace]\nname = 'w'\nchannels = []\nplatforms = []\n[environments]\ndocs = []\n",
+    );
+    let text = "exec fish --no-config -c 'rewarm completions fish | source
+        complete -C \"rewarm run -e d\"; complete -C \"rewarm install --environment do\"'";
+    let output = sandbox.output(&mut sandbox.shell(&with_path(text))).expect_code(0);
+    assert_eq!(
+        output.stdout, "default\tenvironment\ndocs\tenvironment\ndocs\tenvironment\n",
+        "{output}"
+    );
 }
 
 #[test]
