@@ -30,8 +30,10 @@ mod run;
 mod seal;
 mod tools;
 mod witness;
+mod worker;
 
 pub use formats::{describe, formats};
 pub use replay::check;
 pub use request::{CheckError, Event, Report, Request, Reuse, Timing};
 pub use tools::{Checker, Program, check_with};
+pub use worker::{WorkerInfo, WorkerOptions, end_workers, workers};

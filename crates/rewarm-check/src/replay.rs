@@ -15,9 +15,10 @@ use crate::environment::Facet;
 use crate::key::{Snapshot, Subject};
 use crate::observed::{Inputs, Observed};
 use crate::request::{CheckError, Event, Report, Request, Reuse, Timing};
-use crate::run::{self, Finished, Scratch};
+use crate::run::{self, DRIVER, Finished, Scratch};
 use crate::seal::Seal;
 use crate::witness::Table;
+use crate::worker::Worker;
 
 /// Answers under one first key, the latest first. They differ by what they were observed to read.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -148,6 +149,24 @@ impl Check<'_> {
         key: &Digest,
         table: &mut Table,
     ) -> Result<(Finished, Reuse), CheckError> {
+        let since = self.now + self.begin.elapsed();
+        let mut worker = Worker::of(self.store, &self.subject, DRIVER, since);
+        loop {
+            if let Some(done) = self.run_in(worker.as_ref(), snapshot, key, table)? {
+                return Ok(done);
+            }
+            worker = None;
+        }
+    }
+
+    /// The same with a worker if there is one; `None` if that was lost.
+    fn run_in(
+        &self,
+        worker: Option<&Worker<'_>>,
+        snapshot: &Snapshot,
+        key: &Digest,
+        table: &mut Table,
+    ) -> Result<Option<(Finished, Reuse)>, CheckError> {
         let request = self.subject.request;
         let (scratch, refusal) = Scratch::new(self.store, request)?;
         if let Some(error) = refusal {
@@ -173,7 +192,8 @@ impl Check<'_> {
         let supplied = cache.map(|cache| entries.supply(cache, scratch.path(), table)).transpose();
         let supplied = supplied.map_err(|error| self.uncached("known modules", &error));
         let supplied = supplied.ok().flatten().unwrap_or_default();
-        let mut finished = run::observed(request, scratch.path(), cache, self.events)?;
+        let finished = run::observed(request, worker, scratch.path(), cache, self.events)?;
+        let Some(mut finished) = finished else { return Ok(None) };
         let observed = finished.observed.take();
         let unstored = self.store_answer(&finished, observed.as_ref(), (snapshot, key), table)?;
         if let Some((private, seal)) = private
@@ -194,7 +214,7 @@ impl Check<'_> {
             modules_rechecked: observed.rechecked,
             unstored: unstored.reason,
         };
-        Ok((finished, reuse))
+        Ok(Some((finished, reuse)))
     }
 
     /// Stores an answer if it is certain what it depends on.

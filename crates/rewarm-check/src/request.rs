@@ -9,6 +9,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::worker::WorkerOptions;
+
 /// One check to be answered.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -29,6 +31,8 @@ pub struct Request {
     pub force: bool,
     /// Names of further inputs below the project, as globs: what a plugin reads unseen.
     pub extra_inputs: Vec<String>,
+    /// Whether mypy may be run by a worker; with `None` each run is a fresh process.
+    pub worker: Option<WorkerOptions>,
 }
 
 /// The answer, and how it was come by.

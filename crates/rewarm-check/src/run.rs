@@ -3,7 +3,7 @@
 //! mypy runs in the environment's interpreter under the driver, which behaves as the console script
 //! does. Output goes to files in a scratch directory, so nothing is lost when the process dies.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,12 +16,15 @@ use rewarm_store::{Digest, PrivateDir, Store};
 use crate::configuration::variable;
 use crate::observed::Observed;
 use crate::request::{CheckError, Event, Request};
+use crate::worker::{Served, Worker};
 
 /// Classes first, then the program.
-const DRIVER: &str = concat!(
+pub(crate) const DRIVER: &str = concat!(
+    include_str!("driver/start.py"),
     include_str!("driver/entries.py"),
     include_str!("driver/carry.py"),
     include_str!("driver/hints.py"),
+    include_str!("driver/worker.py"),
     include_str!("driver/main.py"),
 );
 
@@ -92,24 +95,35 @@ impl Drop for Scratch {
     }
 }
 
-/// Runs mypy under the driver, with `cache` as its cache directory or without any.
+/// Runs mypy under the driver, with `cache` as its cache directory or without any; `None` if a
+/// worker was lost meanwhile, so that neither directory is fit for another run.
 pub(crate) fn observed(
     request: &Request,
+    worker: Option<&Worker<'_>>,
     scratch: &Path,
     cache: Option<&Path>,
     events: &dyn Fn(Event),
-) -> Result<Finished, CheckError> {
+) -> Result<Option<Finished>, CheckError> {
     // The child has another working directory.
     let absolute = |path: &Path| std::path::absolute(path).map_err(|source| error(request, source));
-    let mut command = command(request, DRIVER);
-    command.arg(absolute(scratch)?);
-    command.arg(cache.map(absolute).transpose()?.unwrap_or_default()).arg(script(request));
-    command.arg(request.default_target.as_deref().unwrap_or_default());
-    command.args(&request.arguments);
-    let output = capture(command, events).map_err(|source| error(request, source))?;
+    let (scratch, cache) = (absolute(scratch)?, cache.map(absolute).transpose()?);
+    let script = script(request);
+    let mut arguments =
+        vec![scratch.as_os_str(), cache.as_deref().unwrap_or("".as_ref()).as_os_str()];
+    arguments.extend([script.as_os_str(), request.default_target.as_deref().unwrap_or_default()]);
+    arguments.extend(request.arguments.iter().map(OsString::as_os_str));
+    let output = match worker.map_or(Served::Not, |w| w.run(DRIVER, &arguments, events)) {
+        Served::Done(output) => output,
+        Served::Lost => return Ok(None),
+        Served::Not => {
+            let mut command = command(request, DRIVER);
+            command.args(&arguments);
+            capture(command, events).map_err(|source| error(request, source))?
+        }
+    };
     if !scratch.join("0.out").exists() && output.status.signal().is_none() {
         // The driver could not start a pass.
-        return plain(request, &["--cache-dir", "/dev/null"], events);
+        return plain(request, &["--cache-dir", "/dev/null"], events).map(Some);
     }
     let report = fs::read(scratch.join("report")).ok();
     let observed = report.and_then(|bytes| Observed::parse(&bytes));
@@ -119,12 +133,12 @@ pub(crate) fn observed(
         bytes.extend(fs::read(scratch.join(format!("{answer}.{end}"))).unwrap_or_default());
         bytes
     };
-    Ok(Finished {
+    Ok(Some(Finished {
         stdout: stream("out", output.stdout),
         stderr: stream("err", output.stderr),
         exit_code: code(output.status),
         observed,
-    })
+    }))
 }
 
 /// Runs mypy without the driver, with some options before the request's own.

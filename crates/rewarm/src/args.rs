@@ -288,6 +288,9 @@ pub(crate) struct Check {
     /// Check in the environment as it is, without installing
     #[arg(long)]
     pub(crate) no_install: bool,
+    /// Start mypy anew for each run instead of keeping one in memory
+    #[arg(long)]
+    pub(crate) no_worker: bool,
     /// Arguments for the tool
     #[arg(last = true, value_name = "ARGUMENTS")]
     pub(crate) arguments: Vec<OsString>,

@@ -54,6 +54,8 @@ pub(crate) struct Check {
     pub(crate) inputs: Vec<String>,
     /// What `rewarm check` checks with.
     pub(crate) tools: Vec<String>,
+    /// Whether mypy may stay in memory between runs.
+    pub(crate) worker: Option<bool>,
 }
 
 /// `[tool.rewarm.proxy]`
@@ -115,7 +117,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
     ),
     ("activation", &["env", "env-files", "pure", "volatile", "watch", "watch-env"]),
     ("cache", &["max-age", "max-size"]),
-    ("check", &["inputs", "tools"]),
+    ("check", &["inputs", "tools", "worker"]),
     ("proxy", &["upstreams"]),
 ];
 

@@ -32,9 +32,6 @@ def main():
     scratch, cache, script, default = sys.argv[1:5]
     arguments = sys.argv[5:]
     sys.argv[:] = [script] + arguments
-    # A console script finds its own directory in front, and no working directory.
-    if not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = os.path.dirname(script)
     import mypy.__main__
 
     # The passes leave no bytecode of plugins behind, which would look like a changed directory.
@@ -505,4 +502,6 @@ def watch_environment(note):
     os.environb.__class__ = Watched
 
 
+if sys.argv[1] == "--worker":
+    become_worker(sys.argv[2:])
 main()

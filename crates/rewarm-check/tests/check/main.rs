@@ -14,3 +14,4 @@ mod order;
 mod output;
 mod support;
 mod together;
+mod worker;

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use rewarm_check::{CheckError, Report, Request, Reuse};
+use rewarm_check::{CheckError, Report, Request, Reuse, WorkerOptions};
 use rewarm_store::Store;
 
 /// Runs a command to its end and insists on success.
@@ -43,6 +43,7 @@ pub(crate) struct Bench {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) variables: Vec<(OsString, OsString)>,
     pub(crate) force: bool,
+    pub(crate) worker: Option<WorkerOptions>,
     /// What plain mypy said last.
     answer: RefCell<Answer>,
 }
@@ -78,6 +79,7 @@ impl Bench {
             arguments,
             variables,
             force: false,
+            worker: None,
             answer: RefCell::default(),
         }
     }
@@ -144,6 +146,7 @@ impl Bench {
             variables: self.variables.clone(),
             force: self.force,
             extra_inputs: Vec::new(),
+            worker: self.worker.clone(),
         }
     }
 

@@ -32,6 +32,7 @@ fn worker() {
         variables: vec![("HOME".into(), home.into()), ("PATH".into(), "/usr/bin:/bin".into())],
         force: false,
         extra_inputs: Vec::new(),
+        worker: None,
     };
     let store = Store::open(store.as_ref()).expect("store");
     let report = rewarm_check::check(&store, &request, now(), &|_| {}).expect("an answer");

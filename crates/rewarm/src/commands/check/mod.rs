@@ -7,6 +7,7 @@
 mod output;
 mod program;
 mod tool;
+mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -100,6 +101,7 @@ fn request(
         variables,
         force: args.force,
         extra_inputs: workspace.config.check.inputs.clone(),
+        worker: worker::options(context, workspace, args),
     }
 }
 
