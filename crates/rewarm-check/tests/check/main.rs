@@ -12,5 +12,6 @@ mod history;
 mod key;
 mod order;
 mod output;
+mod sources;
 mod support;
 mod together;
