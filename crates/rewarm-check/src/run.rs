@@ -22,6 +22,7 @@ const DRIVER: &str = concat!(
     include_str!("driver/entries.py"),
     include_str!("driver/carry.py"),
     include_str!("driver/hints.py"),
+    include_str!("driver/orders.py"),
     include_str!("driver/main.py"),
 );
 

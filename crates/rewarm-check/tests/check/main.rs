@@ -10,6 +10,7 @@ mod faults;
 mod first;
 mod history;
 mod key;
+mod names;
 mod order;
 mod output;
 mod sources;
