@@ -25,6 +25,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench [NAME]    measure rewarm beside the alternatives (fetch, run, check, install)
   conformance     the public HTTP cache checks against `rewarm proxy` (needs npm; --shared)
   torture [NAME]  the tests, or those named, with many rounds (REWARM_TORTURE_ROUNDS, default 2000)
+  torture check [--seconds N]
+                  random histories against a cold mypy, from a new seed (REWARM_TORTURE_SEED; 600 s)
   fuzz [TARGET [INPUT]] [--seconds N]
                   feed the parsers of foreign bytes (60 s for each target), or one with one input
 ";
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         }
         ["bench", ref names @ ..] => bench::run(names),
         ["conformance", ref args @ ..] => conformance::main(args),
+        ["torture", "check", ref words @ ..] => steps::torture_check(words),
         ["torture", ref names @ ..] => steps::torture(names),
         ["fuzz", ref words @ ..] => fuzz::main(words),
         _ => {

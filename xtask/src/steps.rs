@@ -41,6 +41,30 @@ pub(crate) fn torture(names: &[&str]) -> Result<()> {
     step("torture", &mut command)
 }
 
+/// Random histories against a cold mypy, and checks at once, for so many seconds.
+pub(crate) fn torture_check(words: &[&str]) -> Result<()> {
+    let seconds = match *words {
+        [] => "600",
+        ["--seconds", seconds] => seconds,
+        _ => return Err("`torture check` takes `--seconds N`".to_owned()),
+    };
+    seconds.parse::<u64>().map_err(|_| format!("`{seconds}` is no number of seconds"))?;
+    let drawn = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        (now.unwrap_or_default().as_secs() % 1_000_000 * 1000).to_string()
+    };
+    let seed = std::env::var("REWARM_TORTURE_SEED").unwrap_or_else(|_| drawn());
+    println!("the first seed is {seed}; `REWARM_TORTURE_SEED` gives the same histories again");
+    let mut command = cargo(&["test", "-p", "rewarm-check", "--locked", "--no-fail-fast"]);
+    command.args(["--test", "check", "--", "--nocapture", "--test-threads=1"]);
+    command.args(["history::", "together::"]).env("REWARM_TEST_VENV", setup::tools());
+    command.env("REWARM_TORTURE_SEED", seed).env("REWARM_TORTURE_SECONDS", seconds);
+    if std::env::var_os("REWARM_TORTURE_ROUNDS").is_none() {
+        command.env("REWARM_TORTURE_ROUNDS", "100");
+    }
+    step("torture check", &mut command)
+}
+
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args);

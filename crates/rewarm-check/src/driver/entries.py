@@ -177,7 +177,7 @@ class Entries:
                 here, source = meta.interface_hash, os.path.abspath(meta.path)
                 self.hashes.pop(meta.id, None)
                 carry.keep(name, meta.path, meta.hash)
-                if triple.interface() != here:
+                if triple.interface() != here or Orders.are_told(triple.extra.error_lines):
                     continue
                 if os.path.isabs(meta.path):
                     triple.set_path(self.neutral(meta.path))

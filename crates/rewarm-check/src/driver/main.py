@@ -63,7 +63,7 @@ def main():
         passes = [Pass(scratch, 2, cache, entry)]
         rechecked = passes[0].rechecked
     if seeded and first.code < 2 and (first.is_stale() or not first.is_silent()):
-        cold = first.needs_cold()
+        cold = first.needs_cold() or first.is_disordered(bool(restored))
         moved = not cold and first.settle_hints()
         if moved is not None and not cold and (rechecked or moved):
             passes.append(Pass(scratch, 1, cache, entry))
@@ -207,6 +207,17 @@ class Pass:
         """Whether a message of a cached module may differ from that of a cold run."""
         return self.is_stale() or b"cold" in self.facts
 
+    def is_disordered(self, restored):
+        """Whether a message may come of names in another order than that of a cold run."""
+        names = self.written()
+        if restored or b"moved" in self.facts:
+            names = names.union(os.fsdecode(name) for name in self.facts.get(b"g", []))
+        try:
+            triples = (read_triple(os.path.join(self.cache, name)) for name in names)
+            return any(Orders.are_told(triple.extra.error_lines) for triple in triples)
+        except (ValueError, OSError, AssertionError, AttributeError):
+            return True
+
     def settle_hints(self):
         """Sets the hints in the cache right. Says whether that changed any; `None` if the right
         ones are not known."""
@@ -335,8 +346,12 @@ class Observer:
                     report.add(tag, value)
         for name in sorted(self.checked):
             report.add("w", name)
-        for name in self.take_graph():
-            report.add("g", name)
+        graph = self.take_graph()
+        for name, state in graph:
+            if not state.ignore_all:
+                report.add("g", name)
+        if self.cache and self.take_orders(graph):
+            report.add("moved", "")
         report.add("rechecked", str(self.written["meta_ex"] or self.written["meta"]))
         report.add("end", "")
         report.close()
@@ -370,20 +385,28 @@ class Observer:
             self.note("l", path)
 
     def take_graph(self):
-        """The modules of the build in the order in which they were found, by the names of their
-        files. Modules whose messages are not shown are left out."""
+        """The modules of the build in the order in which they were found, with the names of their
+        files."""
         if not self.cache or self.options is None:
             return []
         build = [value for value in gc.get_objects() if type(value).__name__ == "BuildResult"]
         graph = build[0].graph.values() if len(build) == 1 else []
         names = []
         for state in graph:
-            if state.path and not state.ignore_all:
+            if state.path:
                 name = state.id.replace(".", os.sep)
                 if os.path.basename(state.path).startswith("__init__.py"):
                     name = os.path.join(name, "__init__")
-                names.append(os.path.join("%d.%d" % self.options.python_version, name))
+                name = os.path.join("%d.%d" % self.options.python_version, name)
+                names.append((name, state))
         return names
+
+    def take_orders(self, graph):
+        """Keeps the order of names in the modules that were checked, and says whether that of one
+        is another than before."""
+        checked = [(name, state) for name, state in graph if name in self.checked]
+        trees = [(name, s.interface_hash, s.tree) for name, s in checked if s.tree]
+        return Orders(self.cache).take(trees) or len(trees) < len(self.checked)
 
     def take_modules(self):
         """The files of modules that were imported after mypy itself."""

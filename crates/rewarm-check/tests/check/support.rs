@@ -49,7 +49,7 @@ pub(crate) struct Bench {
 }
 
 /// Standard output, standard error, exit code.
-type Answer = (String, String, i32);
+pub(crate) type Answer = (String, String, i32);
 
 impl Bench {
     /// An empty project with an environment.
@@ -248,7 +248,8 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
-fn answer(report: &Report) -> Answer {
+/// What a report says, as [`Bench::plain`] gives it.
+pub(crate) fn answer(report: &Report) -> Answer {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&report.stdout), text(&report.stderr), report.exit_code)
 }

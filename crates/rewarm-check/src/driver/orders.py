@@ -1,0 +1,76 @@
+"""Finds messages that depend on the order in which names were defined.
+
+mypy keeps the names of a module and of a class in the order of their definition, but writes them to
+its cache in alphabetical order, and its hash of an interface is made of that. A module that is
+checked against one from the cache can then list the members of an enumeration, or several errors of
+one statement, in another order than in a cold run. Such messages are only taken from a cold run, and
+only as long as no order changes.
+"""
+
+import hashlib
+import os
+import re
+
+
+class Orders:
+    """The order of names in the modules of one cache directory."""
+
+    LITERAL = re.compile(r"Literal\[([^\]]*)\]")
+    MEMBER = re.compile(r"[\w.]*\w\.\w+\??")
+
+    def __init__(self, cache):
+        self.path = os.path.join(cache, "orders.rewarm")
+        # Interface and order of each module, by the name of its files.
+        self.known = {}
+        try:
+            with open(self.path) as file:
+                for line in file:
+                    name, interface, order = line.split("\t")
+                    self.known[name] = (interface, order.strip())
+        except OSError:
+            pass
+
+    def take(self, modules):
+        """Takes in checked modules: name, interface and symbols. Says whether names changed places
+        in one whose interface is the same as before."""
+        moved = False
+        for name, interface, tree in modules:
+            found = (interface.hex(), order(tree))
+            before = self.known.get(name, found)
+            moved |= before[0] == found[0] and before != found
+            self.known[name] = found
+        # The file may be shared with the directory it was copied from.
+        remove(self.path)
+        with open(self.path, "w") as file:
+            file.writelines(f"{n}\t{i}\t{o}\n" for n, (i, o) in sorted(self.known.items()))
+        return moved
+
+    @classmethod
+    def are_told(cls, lines):
+        """Whether messages of one module may tell the order of names of another."""
+        places = set()
+        for line in lines:
+            if line[5] == "error" and line[7] != "union-attr":
+                if line[1:3] in places:
+                    return True
+                places.add(line[1:3])
+            members = {m for text in cls.LITERAL.findall(line[6]) for m in text.split(", ")}
+            if sum(bool(cls.MEMBER.fullmatch(member)) for member in members) > 1:
+                return True
+        return False
+
+
+def order(tree):
+    """A digest of the order of all names in a module and its classes."""
+    digest = hashlib.sha256()
+    tables = [(tree.fullname, tree.names)]
+    while tables:
+        prefix, table = tables.pop()
+        digest.update(repr((prefix, list(table))).encode())
+        for name, symbol in table.items():
+            node = symbol.node
+            if type(node).__name__ == "TypeInfo" and node.fullname == "%s.%s" % (prefix, name):
+                tables.append((node.fullname, node.names))
+    return digest.hexdigest()
+
+
