@@ -1,0 +1,36 @@
+//! `rewarm check` beside mypy, its daemon and its parallel mode, and other checkers: on three source
+//! distributions of PyPI, and on a generated package of 10 000 modules.
+//!
+//! Every answer of rewarm is compared with that of a cold mypy on the same sources: same bytes, same
+//! exit code. A fast wrong answer would be no answer.
+
+mod contest;
+mod generated;
+mod sources;
+
+use super::Bench;
+use super::table::Table;
+use crate::steps::Result;
+
+use contest::Contest;
+use sources::Sources;
+
+pub(crate) fn run(bench: &Bench) -> Result<Vec<Table>> {
+    let mut tables = Vec::new();
+    for sources in sources::ALL {
+        let contest = Contest::new(bench, sources.prepare(bench)?)?;
+        tables.push(contest.with_edits(sources)?);
+    }
+    let contest = Contest::new(bench, generated::prepare(bench)?)?;
+    tables.push(contest.large("10 000 generated modules")?);
+    Ok(tables)
+}
+
+/// Where a code base lies, and what checks it.
+struct Checkout {
+    /// Holds everything, and is removed in the end.
+    home: tempfile::TempDir,
+    dir: std::path::PathBuf,
+    venv: std::path::PathBuf,
+    arguments: &'static [&'static str],
+}
