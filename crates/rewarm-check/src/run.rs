@@ -20,6 +20,7 @@ use crate::request::{CheckError, Event, Request};
 /// Classes first, then the program.
 const DRIVER: &str = concat!(
     include_str!("driver/entries.py"),
+    include_str!("driver/symbols.py"),
     include_str!("driver/carry.py"),
     include_str!("driver/hints.py"),
     include_str!("driver/main.py"),
