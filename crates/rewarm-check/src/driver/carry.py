@@ -72,9 +72,24 @@ class Carry:
             others[name] = triple.encode()
             for other, contents in others.items():
                 write_files(os.path.join(self.cache, other), contents)
+            self.forget_orders(move.interfaces)
             self.keep(name, triple.meta.path, triple.meta.hash)
             carried += others
         return carried
+
+    def forget_orders(self, interfaces):
+        """Gives modules their new interfaces in the list of orders (see `orders.py`), and an order
+        that equals none, so that the next one which is found counts as another."""
+        path = os.path.join(self.cache, "orders.rewarm")
+        if not interfaces or not os.path.exists(path):
+            return
+        rows = [line.split("\t") for line in read_file(path).decode().splitlines()]
+        for row in rows:
+            if row[0] in interfaces:
+                row[1:] = [interfaces[row[0]].hex(), "-"]
+        remove(path)
+        with open(path, "w") as file:
+            file.writelines("\t".join(row) + "\n" for row in rows)
 
     def move(self, name, triple, old, new):
         meta, extra = triple.meta, triple.extra
@@ -203,6 +218,8 @@ class Move:
         self.is_package = os.path.basename(name) == "__init__"
         # Names of classes that change, and fields whose lines do: name, line, column.
         self.names, self.places = {}, {}
+        # Modules whose interface changes, with the new one.
+        self.interfaces = {}
 
     def files(self, name):
         return [os.path.join(self.cache, name + end) for end in ENDS]
@@ -303,6 +320,7 @@ class Move:
         if old == new:
             return {}
         hashes, symbols = {old: new}, {}
+        self.interfaces[self.name] = new
         modules = list(self.all())
         for name in modules:
             meta, extra, data = self.files(name)
@@ -320,7 +338,8 @@ class Move:
                     self.other_name,
                     lambda *field, name=name: self.other_place(name, *field),
                 ).moved()
-                hashes[before], symbols[name] = triple.interface(), triple.data
+                self.interfaces[name] = hashes[before] = triple.interface()
+                symbols[name] = triple.data
         changed = {}
         pattern = re.compile(b"|".join(re.escape(value) for value in hashes), re.DOTALL)
         shorts = [full.rpartition(".")[2].encode() for full in self.names]
