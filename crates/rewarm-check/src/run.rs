@@ -22,6 +22,7 @@ use crate::worker::{Served, Worker};
 pub(crate) const DRIVER: &str = concat!(
     include_str!("driver/start.py"),
     include_str!("driver/entries.py"),
+    include_str!("driver/symbols.py"),
     include_str!("driver/carry.py"),
     include_str!("driver/hints.py"),
     include_str!("driver/orders.py"),

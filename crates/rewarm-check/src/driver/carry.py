@@ -1,9 +1,11 @@
-"""Carries the result for a module over to a source that differs in comments and blank lines only.
+"""Carries the result for a module over to a source that differs in comments, blank lines and
+docstrings only.
 
-Nothing mypy finds out depends on such an edit but the lines in messages and the lines of imports, and
-both move with the code they belong to. That holds if no comment that means something to mypy is
-touched, every token keeps its column, and nothing else names a line: neither the module's symbols
-(classes in functions and dataclasses do) nor a text. Whatever is not certain is left to mypy.
+Nothing mypy finds out depends on such an edit but lines: those of messages, of imports, and those
+that symbols name (see `symbols.py`). All move with the code they belong to. That holds if no comment that
+means something to mypy is touched, every token keeps its column, and no text names a line. Where
+symbols change, so do those of the modules that repeat them, and the hashes by which all modules
+know the interfaces of these. Whatever is not certain is left to mypy.
 """
 
 import hashlib
@@ -22,10 +24,8 @@ class Carry:
     # A comment that is more than a comment.
     MEANING = re.compile(r"type:|mypy:|coding[:=]")
     FOREIGN = re.compile(r"coding[:=][ \t]*(?![ \t]|utf-?8\b)", re.IGNORECASE)
-    # In symbols: a class in a function, and the whole numbers (tag 3) that the plugins for
-    # dataclasses and attrs keep under such keys.
-    NAMES_LINE = re.compile(rb"@\d|(?:line|column)\x03")
     TEXT_NAMES_LINE = re.compile(r"\blines? \d|@\d")
+    DEFINED = re.compile(r"(?<= already defined on line )\d+$")
     LONGEST = 1 << 20
 
     def __init__(self, scratch, cache):
@@ -62,27 +62,52 @@ class Carry:
             try:
                 triple = read_triple(os.path.join(self.cache, name))
                 old, new = read_file(self.place(name)), read_file(source)
-                self.move(triple, old, new)
+                before = triple.interface()
+                move = self.move(name, triple, old, new)
+                others = move.others(before, triple.interface())
             except (OSError, ValueError, SyntaxError, AssertionError, tokenize.TokenError):
                 continue
             status = exact_stat(os.stat)(source)
             triple.meta.mtime = int(status.st_mtime)
-            write_triple(os.path.join(self.cache, name), triple)
+            others[name] = triple.encode()
+            for other, contents in others.items():
+                write_files(os.path.join(self.cache, other), contents)
+            self.forget_orders(move.interfaces)
             self.keep(name, triple.meta.path, triple.meta.hash)
-            carried.append(name)
+            carried += others
         return carried
 
-    def move(self, triple, old, new):
+    def forget_orders(self, interfaces):
+        """Gives modules their new interfaces in the list of orders (see `orders.py`), and an order
+        that equals none, so that the next one which is found counts as another."""
+        path = os.path.join(self.cache, "orders.rewarm")
+        if not interfaces or not os.path.exists(path):
+            return
+        rows = [line.split("\t") for line in read_file(path).decode().splitlines()]
+        for row in rows:
+            if row[0] in interfaces:
+                row[1:] = [interfaces[row[0]].hex(), "-"]
+        remove(path)
+        with open(path, "w") as file:
+            file.writelines("\t".join(row) + "\n" for row in rows)
+
+    def move(self, name, triple, old, new):
         meta, extra = triple.meta, triple.extra
-        if hashlib.sha1(old).hexdigest() != meta.hash or self.NAMES_LINE.search(triple.data):
-            raise ValueError("not to be carried over")
+        if hashlib.sha1(old).hexdigest() != meta.hash or triple.interface() != meta.interface_hash:
+            raise ValueError("not the module that was kept")
         lines = moved(self.tokens(old), self.tokens(new))
+        move = Move(self, name, meta.id, lines)
+        triple.data = move.own_symbols(triple.data)
+        meta.interface_hash = triple.interface()
         messages = []
         for path, line, column, end, *rest in extra.error_lines:
-            if self.TEXT_NAMES_LINE.search(rest[2]) or path is None:
-                raise ValueError("a message names a line")
+            if path is None:
+                raise ValueError("a message without a place")
             if line == 1 != lines[1]:
                 raise ValueError("a message of the whole file stays on the first line")
+            rest[2] = self.text(rest[2], move)
+            if (end, rest[0]) in lines.torn:
+                raise ValueError("a message ends with a text that differs")
             line, end = (n if n < 1 else lines[n] for n in (line, end))
             messages.append((path, line, column, end, *rest))
         extra.error_lines = messages
@@ -95,6 +120,16 @@ class Carry:
             for name, line in zip(names, meta.dep_lines, strict=True)
         ]
         meta.hash, meta.size = hashlib.sha1(new).hexdigest(), len(new)
+        return move
+
+    def text(self, text, move):
+        """A message, with the line that it names."""
+        # In a package the line can be that of a submodule.
+        if self.DEFINED.search(text) and not move.is_package:
+            return self.DEFINED.sub(lambda found: str(move.lines[int(found[0])]), text)
+        if self.TEXT_NAMES_LINE.search(text):
+            raise ValueError("a message names a line")
+        return text
 
     def tokens(self, source):
         """What a source says, with the lines and columns where it says so."""
@@ -121,27 +156,232 @@ class Carry:
 
 def moved(old, new):
     """Where each line with a token went."""
-    lines, back = {}, {}
-    for one, other in zip(old, new, strict=True):
-        if one[:2] != other[:2] or (one[2] is None) != (other[2] is None):
+    lines, back = Lines(), {}
+    for index, (one, other) in enumerate(zip(old, new, strict=True)):
+        if (one[2] is None) != (other[2] is None):
             raise ValueError("the code differs")
-        if one[2] is None:
+        if one[2] is None and one[:2] == other[:2]:
             continue
         (start, column), (end, last) = one[2:]
         (there, other_column), (there_end, other_last) = other[2:]
-        if (column, last, end - start) != (other_column, other_last, there_end - there):
+        if index and old[index - 1][3] in lines.torn and one[0] == tokenize.NEWLINE == other[0]:
+            continue
+        offsets = range(end - start + 1)
+        if one[:2] != other[:2] or (last, end - start) != (other_last, there_end - there):
+            if not is_docstring(old, index, other):
+                raise ValueError("the code differs")
+            lines.torn.add((end, last))
+            offsets = (0,)
+        if column != other_column:
             raise ValueError("the code was moved within a line")
-        for offset in range(end - start + 1):
+        for offset in offsets:
             pair = (start + offset, there + offset)
             if lines.setdefault(*pair) != pair[1] or back.setdefault(*pair[::-1]) != pair[0]:
                 raise ValueError("lines were joined or split")
-    return Lines(lines)
+    return lines
+
+
+def is_docstring(tokens, index, other):
+    """Whether a token is a text that stands for itself, and would be if it were `other`."""
+    around = [tokens[at][0] if 0 <= at < len(tokens) else tokenize.NEWLINE for at in (index - 1, index + 1)]
+    begins = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    if around[0] not in begins or around[1] != tokenize.NEWLINE:
+        return False
+    found = [DOCSTRING.fullmatch(token[1]) for token in (tokens[index], other)]
+    return all(found) and found[0][1] == found[1][1] and found[0][2] == found[1][2]
+
+
+# Without an escape, and without what looks like a comment with a meaning.
+DOCSTRING = re.compile(r"([rR]?)(\"{3}|'{3}|\"|')((?!mypy:|coding)[^\\])*\2", re.DOTALL)
 
 
 class Lines(dict):
-    """A line that holds no token cannot be followed."""
+    """New lines by old ones. A line that holds no token cannot be followed."""
+
+    def __init__(self):
+        # Where texts that differ ended.
+        self.torn = set()
 
     def __missing__(self, line):
         raise ValueError("nothing is known of the line")
 
 
+class Move:
+    """What an edit of one module moves in that module and in others of the directory."""
+
+    # The key with its length, and the tag of a whole number.
+    FIELD_LINE = re.compile(rb"\x1cline\x03|\x2ccontext_line\x03")
+
+    def __init__(self, sources, name, module, lines):
+        self.sources, self.cache = sources, sources.cache
+        self.name, self.module, self.lines = name, module, lines
+        self.is_package = os.path.basename(name) == "__init__"
+        # Names of classes that change, and fields whose lines do: name, line, column.
+        self.names, self.places = {}, {}
+        # Modules whose interface changes, with the new one.
+        self.interfaces = {}
+
+    def files(self, name):
+        return [os.path.join(self.cache, name + end) for end in ENDS]
+
+    def own_symbols(self, data):
+        if not re.search(rb"@\d", data) and not self.FIELD_LINE.search(data):
+            return data
+        return Symbols(data, self.own_name, self.own_place).moved()
+
+    def split(self, text):
+        """The class in a function of this module that a name begins with: module and dot if there,
+        name, line, and the rest."""
+        found = re.fullmatch(r"(%s\.)?([^.]+)@(\d+)(\..*)?" % re.escape(self.module), text, re.DOTALL)
+        return found and [part or "" for part in found.groups()]
+
+    def own_name(self, text):
+        if not re.search(r"@\d", text):
+            return text
+        parts = self.split(text)
+        if parts:
+            qualified, name, line, rest = parts
+            new = self.lines[int(line)]
+            if new != int(line):
+                self.names["%s.%s@%s" % (self.module, name, line)] = "%s@%d" % (name, new)
+            return "%s%s@%d%s" % (qualified, name, new, rest)
+        if "." not in text.partition("@")[0] or self.is_own(text):
+            return None
+        return text
+
+    def is_own(self, text):
+        """Whether a full name is that of something in this module, rather than in a submodule."""
+        if not text.startswith(self.module + "."):
+            return False
+        first = text[len(self.module) + 1 :].partition(".")[0]
+        below = os.path.join(os.path.dirname(self.name), first)
+        ends = (".data.ff", os.sep + "__init__.data.ff")
+        return not self.is_package or not any(self.exists(below + end) for end in ends)
+
+    def exists(self, name):
+        return os.path.exists(os.path.join(self.cache, name))
+
+    def own_place(self, classes, name, place):
+        """The line of a field; it may have been inherited from another module."""
+        others = self.field_modules(classes, (self.name,))
+        if others:
+            inherited = any(self.has_field(other, name, place) for other in others)
+            if self.has_field(self.name, name, place) == inherited:
+                raise ValueError("a field may come from here or elsewhere")
+            if inherited:
+                return place[0]
+        new = self.lines[place[0]]
+        if new != place[0]:
+            self.places[(name, *place)] = new
+        return new
+
+    def other_place(self, module, classes, name, place):
+        """The line of a field of a class in another module; it may have been inherited from here."""
+        if (name, *place) not in self.places or not any(self.is_own(c) for c in classes):
+            return place[0]
+        others = [module, *self.field_modules(classes, (self.name, module))]
+        if any(self.has_field(other, name, place) for other in others):
+            raise ValueError("a field may come from here or elsewhere")
+        return self.places[(name, *place)]
+
+    def field_modules(self, classes, known):
+        """The modules beside `known` from which a class can inherit fields with lines."""
+        modules = {self.module_of(c) for c in classes if c != "builtins.object"}
+        return [
+            module
+            for module in sorted(modules.difference(known))
+            if self.FIELD_LINE.search(read_file(self.files(module)[2]))
+        ]
+
+    def has_field(self, module, name, place):
+        """Whether the source of a module, as it was checked, has a name at a place."""
+        line, column = place
+        lines = read_file(self.sources.place(module)).decode().split("\n")
+        if not 0 < line <= len(lines):
+            return False
+        if not lines[line - 1].isascii():
+            raise ValueError("a column is not that of a character")
+        return re.match(re.escape(name) + r"\b", lines[line - 1][column:]) is not None
+
+    def module_of(self, full):
+        """The module that has a class, by the name of its files."""
+        parts = full.split(".")
+        version = self.name.partition(os.sep)[0]
+        for count in range(len(parts) - 1, 0, -1):
+            stem = os.path.join(version, *parts[:count])
+            for name in (stem, os.path.join(stem, "__init__")):
+                if self.exists(name + ".data.ff"):
+                    return name
+        raise ValueError("the module of a class is not known")
+
+    def others(self, old, new):
+        """The files of the other modules that change."""
+        self.forbid_lines_in_packages()
+        if old == new:
+            return {}
+        hashes, symbols = {old: new}, {}
+        self.interfaces[self.name] = new
+        modules = list(self.all())
+        for name in modules:
+            meta, extra, data = self.files(name)
+            content = read_file(data)
+            if self.mentions(content):
+                contents = read_file(meta), read_file(extra), content
+                if old not in contents[0] and old not in contents[1]:
+                    raise ValueError("a module mentions another version of this one")
+                triple = Triple(*contents)
+                before = triple.interface()
+                if os.path.isabs(triple.meta.path) or before != triple.meta.interface_hash:
+                    raise ValueError("not a module of this project")
+                triple.data = Symbols(
+                    content,
+                    self.other_name,
+                    lambda *field, name=name: self.other_place(name, *field),
+                ).moved()
+                self.interfaces[name] = hashes[before] = triple.interface()
+                symbols[name] = triple.data
+        changed = {}
+        pattern = re.compile(b"|".join(re.escape(value) for value in hashes), re.DOTALL)
+        shorts = [full.rpartition(".")[2].encode() for full in self.names]
+        for name in modules:
+            meta, extra, data = self.files(name)
+            contents = read_file(meta), read_file(extra)
+            if any(short in contents[1] for short in shorts):
+                raise ValueError("a message may name a class in a function")
+            found = [pattern.sub(lambda match: hashes[match[0]], content) for content in contents]
+            if name in symbols or tuple(found) != contents:
+                changed[name] = *found, symbols[name] if name in symbols else read_file(data)
+        return changed
+
+    def forbid_lines_in_packages(self):
+        """A package may have a message that names a line of its submodule."""
+        package = os.path.dirname(self.name)
+        while os.sep in package:
+            extra = self.files(os.path.join(package, "__init__"))[1]
+            if os.path.exists(extra) and b" on line " in read_file(extra):
+                raise ValueError("a package may name a line of this module")
+            package = os.path.dirname(package)
+
+    def all(self):
+        """The other modules of the directory."""
+        version = self.name.partition(os.sep)[0]
+        for directory, _, files in os.walk(os.path.join(self.cache, version)):
+            for file in files:
+                if file.endswith(ENDS[2]):
+                    name = os.path.relpath(os.path.join(directory, file), self.cache)[: -len(ENDS[2])]
+                    if name != self.name:
+                        yield name
+
+    def mentions(self, data):
+        """Whether symbols may have a name or a line that changes."""
+        if any(name.encode() in data for name in self.names):
+            return True
+        own = (self.module + ".").encode()
+        return bool(self.places) and own in data and self.FIELD_LINE.search(data) is not None
+
+    def other_name(self, text):
+        parts = self.split(text)
+        if not parts or not parts[0]:
+            return text
+        new = self.names.get("%s%s@%s" % tuple(parts[:3]))
+        return text if new is None else parts[0] + new + parts[3]

@@ -220,8 +220,11 @@ def read_triple(path):
 
 def write_triple(path, triple):
     """Writes the three files of a module, or none."""
+    write_files(path, triple.encode())
+
+
+def write_files(path, contents):
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    contents = triple.encode()
     # The old files may be shared with other directories.
     for end in ENDS:
         remove(path + end)
