@@ -7,7 +7,7 @@
 mod output;
 mod program;
 mod tool;
-mod worker;
+pub(super) mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

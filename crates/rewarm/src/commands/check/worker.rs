@@ -13,10 +13,10 @@ use crate::environment::Workspace;
 const IDLE: Duration = Duration::from_secs(600);
 
 /// How long a worker is waited for. A fresh mypy is there within a second.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub(in crate::commands) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The directory of the workers' sockets, below the cache that they work for.
-pub(crate) fn directory(cache: &Path) -> PathBuf {
+pub(in crate::commands) fn directory(cache: &Path) -> PathBuf {
     cache.join("workers")
 }
 

@@ -6,6 +6,7 @@
 mod cache;
 mod network;
 mod project;
+mod workers;
 
 use serde_json::json;
 
@@ -69,6 +70,7 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     let mut findings = cache::check(context);
     findings.extend(network::check(context));
     findings.extend(project::check(context));
+    findings.extend(workers::check(context));
     let is_wrong = findings.iter().any(|finding| finding.level == Level::Wrong);
     if context.settings.json {
         print_json(&json!(findings.iter().map(as_json).collect::<Vec<_>>()))?;
