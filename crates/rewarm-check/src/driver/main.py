@@ -18,11 +18,13 @@ Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; t
     g  a module of the build, in the order in which they were found (of a pass only)
 """
 
+import faulthandler
 import gc
 import hashlib
 import os
 import re
 import shutil
+import signal
 import stat
 import sys
 import time
@@ -145,6 +147,8 @@ class Pass:
                 file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 os.dup2(file, descriptor)
                 os.close(file)
+            # Whoever ends a run that hangs learns where it was.
+            faulthandler.register(signal.SIGTERM, file=2, all_threads=False, chain=True)
             observer = Observer(self.seen, scratch, directory)
             observer.start()
             try:
