@@ -44,6 +44,10 @@ pub(crate) struct Observed {
     pub(crate) restored: BTreeSet<Vec<u8>>,
     /// Whether nothing is left of what the cache held.
     pub(crate) emptied: bool,
+    /// Whether the cache may lack a part of a module.
+    pub(crate) torn: bool,
+    /// Whether the output may lack its end.
+    pub(crate) cut: bool,
 }
 
 /// How a directory was looked at; later ones say more.
@@ -78,6 +82,8 @@ impl Observed {
                 b"x" => found.reasons.push(text()),
                 b"answer" => found.answer = text(),
                 b"seeded" => found.seeded = *value == b"1",
+                b"torn" => found.torn = *value == b"1",
+                b"cut" => found.cut = *value == b"1",
                 b"emptied" => found.emptied = *value == b"1",
                 b"w" => drop(found.written.insert(value.to_vec())),
                 b"r" => drop(found.restored.insert(value.to_vec())),

@@ -198,7 +198,7 @@ impl Check<'_> {
         let unstored = self.store_answer(&finished, observed.as_ref(), (snapshot, key), table)?;
         if let Some((private, seal)) = private
             && unstored.may_seed
-            && let Some(observed) = &observed
+            && let Some(observed) = observed.as_ref().filter(|observed| !observed.torn)
         {
             let run = (supplied, observed);
             let taken = entries.take_in(private.path(), scratch.path(), run, table);

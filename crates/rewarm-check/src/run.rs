@@ -129,6 +129,11 @@ pub(crate) fn observed(
     }
     let report = fs::read(scratch.join("report")).ok();
     let observed = report.and_then(|bytes| Observed::parse(&bytes));
+    let is_whole = observed.as_ref().is_some_and(|observed| !observed.cut);
+    if !is_whole && output.status.signal().is_none() {
+        // Most likely a full disk. The other way nothing is written.
+        return plain(request, &["--cache-dir", "/dev/null"], events);
+    }
     let answer = observed.as_ref().map_or("0", |observed| observed.answer.as_str());
     let stream = |end: &str, before: Vec<u8>| {
         let mut bytes = before;

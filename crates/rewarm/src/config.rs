@@ -52,6 +52,8 @@ pub(crate) struct Cache {
 pub(crate) struct Check {
     /// Further inputs, as patterns relative to the project: files that a plugin reads.
     pub(crate) inputs: Vec<String>,
+    /// How many seconds a checker may take.
+    pub(crate) timeout: Option<u64>,
     /// What `rewarm check` checks with.
     pub(crate) tools: Vec<String>,
     /// Whether mypy may stay in memory between runs.
@@ -117,7 +119,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
     ),
     ("activation", &["env", "env-files", "pure", "volatile", "watch", "watch-env"]),
     ("cache", &["max-age", "max-size"]),
-    ("check", &["inputs", "tools", "worker"]),
+    ("check", &["inputs", "timeout", "tools", "worker"]),
     ("proxy", &["upstreams"]),
 ];
 

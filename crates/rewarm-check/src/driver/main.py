@@ -18,11 +18,13 @@ Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; t
     g  a module of the build, in the order in which they were found (of a pass only)
 """
 
+import faulthandler
 import gc
 import hashlib
 import os
 import re
 import shutil
+import signal
 import stat
 import sys
 import time
@@ -90,6 +92,8 @@ def main():
     for each in passes:
         each.tell(report)
     report.add("emptied", str(int(emptied)))
+    report.add("torn", str(int(any(each.is_torn() for each in last))))
+    report.add("cut", str(int(answer.is_cut())))
     report.add("answer", str(answer.number))
     report.add("started", str(started))
     report.add("seeded", str(int(seeded)))
@@ -140,6 +144,8 @@ class Pass:
                 file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 os.dup2(file, descriptor)
                 os.close(file)
+            # Whoever ends a run that hangs learns where it was.
+            faulthandler.register(signal.SIGTERM, file=2, all_threads=False, chain=True)
             observer = Observer(self.seen, scratch, directory)
             observer.start()
             try:
@@ -147,6 +153,10 @@ class Pass:
                 code = 0
             except SystemExit as end:
                 code = end.code
+            # Older versions come this way. A full disk is noticed here, before the report is whole.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            observer.conclude()
             sys.exit(code)
         self.status = os.waitpid(child, 0)[1]
         self.code = os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) else -1
@@ -199,13 +209,22 @@ class Pass:
         texts = (b"INTERNAL ERROR", b"bad cache", b"Traceback (most recent call last)")
         return self.code not in (0, 1, 2) or any(t in o for t in texts for o in self.output())
 
+    def is_torn(self):
+        """Whether a part of a module may be missing from the cache."""
+        return b"torn" in self.facts or b"end" not in self.facts
+
+    def is_cut(self):
+        """Whether mypy died of something else than a signal, perhaps of a full disk; then its
+        output may not be whole."""
+        return os.WIFEXITED(self.status) and self.code != 2 and b"end" not in self.facts
+
     def is_stale(self):
         """Whether what the cache holds was made with other plugins."""
         return b"stale" in self.facts
 
     def needs_cold(self):
         """Whether a message of a cached module may differ from that of a cold run."""
-        return self.is_stale() or b"cold" in self.facts
+        return self.is_stale() or self.is_torn() or b"cold" in self.facts
 
     def is_disordered(self, restored):
         """Whether a message may come of names in another order than that of a cold run."""
@@ -257,6 +276,8 @@ class Observer:
         self.written = {"meta_ex": 0, "meta": 0}
         # Modules whose messages were written, by the names of their files.
         self.checked = set()
+        # Files of the cache that are being written.
+        self.pending = set()
         self.modules = set(sys.modules)
         self.calm = False
 
@@ -291,6 +312,8 @@ class Observer:
             reads = not (flags or 0) & (os.O_WRONLY | os.O_RDWR)
             if reads and isinstance(path, (str, bytes)):
                 self.note("f", self.absolute(path))
+            elif self.cache and isinstance(path, str) and ".ff." in path:
+                self.pending.add(path)
         elif event in ("os.listdir", "os.scandir"):
             path = "." if values[0] is None else values[0]
             if isinstance(path, (str, bytes)):
@@ -319,6 +342,7 @@ class Observer:
 
     def on_replace(self, source, target, **keywords):
         result = self.replace(source, target, **keywords)
+        self.pending.discard(source)
         for kind in self.written:
             if isinstance(target, str) and target.endswith((".%s.ff" % kind, ".%s.json" % kind)):
                 self.written[kind] += 1
@@ -327,18 +351,23 @@ class Observer:
         return result
 
     def on_exit(self, code):
+        self.conclude()
+        self.exit(code)
+
+    def conclude(self):
         self.calm = True
         # Whatever goes wrong here costs the entry, never mypy's answer.
         try:
             self.finish()
         except Exception:
             pass
-        self.exit(code)
 
     def finish(self):
         self.take_modules()
         self.take_cache()
         self.take_options()
+        if self.pending:
+            self.note("torn", "")
         report = Report(self.path)
         for tag, values in self.found.items():
             for value in sorted(values):

@@ -222,6 +222,112 @@ fn extra_input_is_part_of_the_key() {
     assert!(matches!(error, Err(CheckError::Glob { .. })));
 }
 
+#[test]
+fn odd_sources_are_answered_as_by_mypy() {
+    let bench = Bench::sample();
+    let path = bench.project.join("pkg/e.py");
+    for content in [&b"x = 'caf\xe9'\n"[..], b"# -*- coding: latin-1 -*-\nx: int = 'caf\xe9'\n"] {
+        fs::write(&path, content).expect("file");
+        bench.checked();
+    }
+    fs::remove_file(&path).expect("file");
+    fs::create_dir(&path).expect("directory");
+    bench.checked();
+    bench.write("pkg/e.py/inner.py", "x: int = ''\n");
+    bench.checked();
+}
+
+#[test]
+fn source_of_fifty_megabytes_is_no_obstacle() {
+    let bench = Bench::new();
+    let line = format!("# {}\n", "x".repeat(997));
+    bench.write("big.py", &format!("{}y: int = ''\n", line.repeat(50_000)));
+    bench.miss("nothing is known");
+    bench.hit_again("nothing changed");
+}
+
+#[test]
+fn source_that_vanishes_while_mypy_runs_is_not_vouched_for() {
+    let bench = Bench::sample();
+    plugin(&bench, "os.remove('pkg/d.py') if os.path.exists('pkg/d.py') else None");
+    assert!(!unstored(&bench.check()).is_empty());
+    bench.miss("the file is gone");
+}
+
+#[test]
+fn plugin_that_prints_or_has_threads_is_replayed_with_what_it_printed() {
+    let bench = Bench::sample();
+    plugin(
+        &bench,
+        "import sys, threading\nprint('said')\nprint('warned', file=sys.stderr)\n\
+         thread = threading.Thread(target=lambda: None)\nthread.start()\nthread.join()",
+    );
+    bench.miss("nothing is known");
+    bench.hit_again("nothing changed");
+    bench.write("pkg/d.py", "y: int = ''\n");
+    bench.miss("a source was edited");
+}
+
+#[test]
+fn plugin_that_leaves_at_once_is_passed_on() {
+    let bench = Bench::sample();
+    for leave in ["os._exit(3)", "raise SystemExit(1)", "os.abort()"] {
+        plugin(&bench, leave);
+        let report = bench.check();
+        let code = if leave.contains("abort") { 128 + 6 } else { bench.plain().2 };
+        assert_eq!(report.exit_code, code, "{leave}");
+        assert_ne!(report.reuse, Reuse::Replayed, "{leave}");
+    }
+    plugin(&bench, "");
+    bench.miss("the plugin stays");
+}
+
+#[test]
+fn full_disk_costs_no_message() {
+    let bench = Bench::new();
+    let many = "x: int = ''\n".repeat(400);
+    bench.write("a.py", &many);
+    let plain = bench.plain();
+    let python = bench.venv.join("bin/python");
+    let real = bench.venv.join("bin/real");
+    fs::rename(&python, &real).expect("moved");
+    // No file may be longer than this, as if nothing more fitted on the disk.
+    let script = format!("#!/bin/sh\nulimit -f 8\nexec '{}' \"$@\"\n", real.display());
+    write(&python, &script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&python, mode).expect("mode");
+    let report = bench.check();
+    assert_eq!(crate::support::answer(&report), plain);
+    assert!(!unstored(&report).is_empty());
+    write(&python, &script.replace("ulimit -f 8\n", ""));
+    fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("mode");
+    let report = bench.check();
+    assert_eq!(crate::support::answer(&report), plain, "there is room again");
+}
+
+#[test]
+fn cache_that_could_be_written_only_in_part_is_not_kept() {
+    let bench = Bench::sample();
+    bench.miss("nothing is known");
+    let gone = "y: int = ''\n";
+    bench.write("pkg/d.py", gone);
+    // What mypy says of a module cannot be put into its place.
+    plugin(
+        &bench,
+        "real = os.replace\ndef replace(a, b, **rest):\n    \
+         if str(b).endswith('.meta_ex.ff') and os.path.exists('full'):\n        \
+         raise OSError(28, 'full')\n    return real(a, b, **rest)\nos.replace = replace",
+    );
+    bench.checked();
+    bench.write("full", "");
+    bench.write("pkg/d.py", "y: int = 1\n");
+    bench.checked();
+    bench.remove("full");
+    bench.write("pkg/c.py", "z: int = ''\n");
+    bench.checked();
+}
+
 /// Reads what is left of a stream.
 pub(crate) fn rest(mut stream: impl Read) -> String {
     let mut text = String::new();

@@ -239,3 +239,23 @@ fn reports_are_the_same_on_a_replay_and_beside_the_text() {
     let unwritable = sandbox.output(&mut unwritable).expect_code(3);
     assert!(unwritable.stderr.contains("none/out.sarif"), "{unwritable}");
 }
+
+#[test]
+fn a_plugin_that_hangs_is_ended_and_named() {
+    let sandbox = project();
+    sandbox.write(
+        "pyproject.toml",
+        "[tool.mypy]\nfiles = ['pkg']\nplugins = ['plugin.py']\n\
+         [tool.rewarm.check]\ntimeout = 1\n",
+    );
+    let rest = "from mypy.plugin import Plugin\ndef plugin(version):\n    return Plugin\n";
+    sandbox.write("plugin.py", format!("import signal\nsignal.pause()\n{rest}"));
+    let ended = sandbox.output(&mut check(&sandbox, &[])).expect_code(3);
+    assert!(ended.stderr.contains("mypy did not come to its end within 1 s"), "{ended}");
+    assert!(ended.stderr.contains("tool.rewarm.check"), "{ended}");
+    assert_eq!(ended.stdout, "");
+    sandbox.write("plugin.py", rest);
+    sandbox.write("pyproject.toml", "[tool.mypy]\nfiles = ['pkg']\nplugins = ['plugin.py']\n");
+    let whole = sandbox.output(&mut check(&sandbox, &[])).expect_code(1);
+    assert!(whole.stdout.contains("pkg/b.py:3: error: "), "{whole}");
+}

@@ -4,6 +4,7 @@
 //! line on standard error for each checker. Several checkers run at once, and answer in the order in
 //! which they were named.
 
+mod limit;
 mod output;
 mod program;
 mod tool;
@@ -17,6 +18,7 @@ use rewarm_check::{CheckError, Event, Report, Request, Reuse};
 use serde_json::json;
 
 use crate::args::Check;
+use crate::commands::check::limit::Limit;
 use crate::commands::check::output::Outputs;
 use crate::commands::check::tool::Tool;
 use crate::commands::print_json;
@@ -124,10 +126,14 @@ fn ask(
     let store = context.store()?;
     let spinner: std::sync::OnceLock<Bar> = std::sync::OnceLock::new();
     let interrupt = Interrupt::watch()?;
+    let limit = Limit::new(workspace.config.check.timeout);
     let now = now();
     let names = tools.iter().map(|tool| tool.name()).collect::<Vec<_>>().join(", ");
     let tell = |event| match event {
-        Event::Started { group } => interrupt.ends(group),
+        Event::Started { group } => {
+            interrupt.ends(group);
+            limit.watches(group);
+        }
         Event::Running { files } => {
             let verb = if tools.len() == 1 { "is" } else { "are" };
             let label = format!("{names} {verb} checking {files} files");
@@ -160,7 +166,10 @@ fn ask(
     if let Some(signal) = interrupt.caught() {
         return Err(Failure::interrupted(signal));
     }
-    answers.into_iter().map(|answer| answer.map_err(failure)).collect()
+    let answers = answers.into_iter().map(|answer| answer.map_err(failure));
+    let answers: Vec<_> = answers.collect::<Result<_, _>>()?;
+    answers.iter().try_for_each(|answer| limit.check(answer.tool.name(), &answer.report))?;
+    Ok(answers)
 }
 
 fn failure(error: CheckError) -> Failure {
