@@ -34,6 +34,9 @@ from mypy.__main__ import console_entry
 sys.exit(console_entry())
 ";
 
+/// Says what mypy would check.
+const TARGETS: &str = include_str!("driver/targets.py");
+
 /// What a run of mypy left.
 #[derive(Debug, Default)]
 pub(crate) struct Finished {
@@ -138,6 +141,21 @@ pub(crate) fn plain(
     let output = capture(command, events).map_err(|source| error(request, source))?;
     let exit_code = code(output.status);
     Ok(Finished { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None })
+}
+
+/// Has mypy say what it would check, in `file`. Whether it did.
+pub(crate) fn targets(
+    request: &Request,
+    file: &Path,
+    events: &dyn Fn(Event),
+) -> Result<bool, CheckError> {
+    let file = std::path::absolute(file).map_err(|source| error(request, source))?;
+    let mut command = command(request, TARGETS);
+    command.arg(file).arg(script(request));
+    command.arg(request.default_target.as_deref().unwrap_or_default());
+    command.args(&request.arguments);
+    let output = capture(command, events).map_err(|source| error(request, source))?;
+    Ok(output.status.success())
 }
 
 /// Runs mypy as it is, on this process's own streams.
