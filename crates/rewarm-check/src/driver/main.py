@@ -249,6 +249,8 @@ class Observer:
         self.written = {"meta_ex": 0, "meta": 0}
         # Modules whose messages were written, by the names of their files.
         self.checked = set()
+        # Modules that were found elsewhere than when they were checked.
+        self.moved = set()
         self.modules = set(sys.modules)
         self.calm = False
 
@@ -310,6 +312,9 @@ class Observer:
         return self.getenv(name, default)
 
     def on_replace(self, source, target, **keywords):
+        if isinstance(target, str) and target.endswith(".meta.ff") and self.cache:
+            if meta_path(target) not in (None, meta_path(source)):
+                self.moved.add(os.path.relpath(target, self.cache)[: -len(".meta.ff")])
         result = self.replace(source, target, **keywords)
         for kind in self.written:
             if isinstance(target, str) and target.endswith((".%s.ff" % kind, ".%s.json" % kind)):
@@ -338,6 +343,9 @@ class Observer:
                     report.add(tag, value)
         for name in sorted(self.checked):
             report.add("w", name)
+        if self.moved - self.checked:
+            # mypy keeps messages with the path that the module had, and shows them so.
+            report.add("cold", "")
         for name in self.take_graph():
             report.add("g", name)
         report.add("rechecked", str(self.written["meta_ex"] or self.written["meta"]))
@@ -447,6 +455,17 @@ class Observer:
         # Older versions do not keep the messages of every module.
         if not hasattr(sys.modules.get("mypy.cache"), "CacheMetaEx"):
             self.note("cold", "")
+
+
+def meta_path(path):
+    """Where a module was found, by what the cache says of it; `None` if it does not say."""
+    try:
+        from mypy.cache import CacheMeta, ReadBuffer
+
+        with open(path, "rb") as file:
+            return os.path.abspath(CacheMeta.read(ReadBuffer(file.read()[2:]), "").path)
+    except Exception:
+        return None
 
 
 def exact_stat(stat_path):
