@@ -3,13 +3,14 @@
 use rewarm_store::{Format, RecordInfo, Store};
 
 use crate::entries::{Build, Variants};
+use crate::graph::{Pack, Targets};
 use crate::interpreter::Interpreter;
 use crate::replay::{Answers, Trace};
 use crate::tools::Told;
 use crate::witness::Stored;
 
 /// Every format of record that this crate reads and writes.
-pub fn formats() -> [Format; 7] {
+pub fn formats() -> [Format; 9] {
     [
         Format::of::<Answers>(),
         Format::of::<Trace>(),
@@ -18,6 +19,8 @@ pub fn formats() -> [Format; 7] {
         Format::of::<Variants>(),
         Format::of::<Build>(),
         Format::of::<Told>(),
+        Format::of::<Pack>(),
+        Format::of::<Targets>(),
     ]
 }
 

@@ -11,6 +11,7 @@
 //! run is replayed if all of it is still the same. Entries name no absolute path, so they hold in
 //! another checkout.
 //!
+//! [`ImportGraph`] says which files depend on which, and so what a change can have an effect on.
 //! [`check_with`] does the same for other checkers, as whole runs.
 
 mod arguments;
@@ -18,6 +19,7 @@ mod configuration;
 mod entries;
 mod environment;
 mod formats;
+mod graph;
 mod interpreter;
 mod key;
 mod listing;
@@ -33,6 +35,7 @@ mod witness;
 mod worker;
 
 pub use formats::{describe, formats};
+pub use graph::{Change, How, ImportGraph, Selection, Shape};
 pub use replay::check;
 pub use request::{CheckError, Event, Report, Request, Reuse, Timing};
 pub use tools::{Checker, Program, check_with};

@@ -39,6 +39,9 @@ from mypy.__main__ import console_entry
 sys.exit(console_entry())
 ";
 
+/// Says what mypy would check.
+const TARGETS: &str = include_str!("driver/targets.py");
+
 /// What a run of mypy left.
 #[derive(Debug, Default)]
 pub(crate) struct Finished {
@@ -125,14 +128,14 @@ pub(crate) fn observed(
     };
     if !scratch.join("0.out").exists() && output.status.signal().is_none() {
         // The driver could not start a pass.
-        return plain(request, &["--cache-dir", "/dev/null"], events).map(Some);
+        return without_driver(request, events).map(Some);
     }
     let report = fs::read(scratch.join("report")).ok();
     let observed = report.and_then(|bytes| Observed::parse(&bytes));
     let is_whole = observed.as_ref().is_some_and(|observed| !observed.cut);
     if !is_whole && output.status.signal().is_none() {
         // Most likely a full disk. The other way nothing is written.
-        return plain(request, &["--cache-dir", "/dev/null"], events);
+        return without_driver(request, events).map(Some);
     }
     let answer = observed.as_ref().map_or("0", |observed| observed.answer.as_str());
     let stream = |end: &str, before: Vec<u8>| {
@@ -159,6 +162,40 @@ pub(crate) fn plain(
     let output = capture(command, events).map_err(|source| error(request, source))?;
     let exit_code = code(output.status);
     Ok(Finished { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None })
+}
+
+/// What the driver would have come to, without its help and with nothing written.
+fn without_driver(request: &Request, events: &dyn Fn(Event)) -> Result<Finished, CheckError> {
+    let options = ["--cache-dir", "/dev/null"];
+    let finished = plain(request, &options, events)?;
+    let lacks_target = contains(&finished.stderr, b": error: Missing target module");
+    match &request.default_target {
+        Some(target) if finished.exit_code == 2 && lacks_target => {
+            let mut request = request.clone();
+            request.arguments.push(target.clone());
+            plain(&request, &options, events)
+        }
+        _ => Ok(finished),
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Has mypy say what it would check, in `file`. Whether it did.
+pub(crate) fn targets(
+    request: &Request,
+    file: &Path,
+    events: &dyn Fn(Event),
+) -> Result<bool, CheckError> {
+    let file = std::path::absolute(file).map_err(|source| error(request, source))?;
+    let mut command = command(request, TARGETS);
+    command.arg(file).arg(script(request));
+    command.arg(request.default_target.as_deref().unwrap_or_default());
+    command.args(&request.arguments);
+    let output = capture(command, events).map_err(|source| error(request, source))?;
+    Ok(output.status.success())
 }
 
 /// Runs mypy as it is, on this process's own streams.

@@ -261,7 +261,7 @@ pub(crate) struct ShellHook {
     pub(crate) shell: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Check {
     /// The environment of a pixi workspace [default: the one that the caller is in, else default]
     #[arg(short, long, value_name = "ENV")]
@@ -269,6 +269,9 @@ pub(crate) struct Check {
     /// Files and directories to check [default: those of the tool's configuration, else all]
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<OsString>,
+    /// Check only files that changed since this commit left the present one, and what depends on them
+    #[arg(long, value_name = "REF")]
+    pub(crate) changed_since: Option<String>,
     /// Check anew instead of replaying
     #[arg(long)]
     pub(crate) force: bool,

@@ -278,6 +278,8 @@ class Observer:
         self.checked = set()
         # Files of the cache that are being written.
         self.pending = set()
+        # Modules that were found elsewhere than when they were checked.
+        self.moved = set()
         self.modules = set(sys.modules)
         self.calm = False
 
@@ -341,6 +343,9 @@ class Observer:
         return self.getenv(name, default)
 
     def on_replace(self, source, target, **keywords):
+        if isinstance(target, str) and target.endswith(".meta.ff") and self.cache:
+            if meta_path(target) not in (None, meta_path(source)):
+                self.moved.add(os.path.relpath(target, self.cache)[: -len(".meta.ff")])
         result = self.replace(source, target, **keywords)
         self.pending.discard(source)
         for kind in self.written:
@@ -375,6 +380,9 @@ class Observer:
                     report.add(tag, value)
         for name in sorted(self.checked):
             report.add("w", name)
+        if self.moved - self.checked:
+            # mypy keeps messages with the path that the module had, and shows them so.
+            report.add("cold", "")
         graph = self.take_graph()
         for name, state in graph:
             if not state.ignore_all:
@@ -496,6 +504,17 @@ class Observer:
         # Older versions do not keep the messages of every module.
         if not hasattr(sys.modules.get("mypy.cache"), "CacheMetaEx"):
             self.note("cold", "")
+
+
+def meta_path(path):
+    """Where a module was found, by what the cache says of it; `None` if it does not say."""
+    try:
+        from mypy.cache import CacheMeta, ReadBuffer
+
+        with open(path, "rb") as file:
+            return os.path.abspath(CacheMeta.read(ReadBuffer(file.read()[2:]), "").path)
+    except Exception:
+        return None
 
 
 def exact_stat(stat_path):

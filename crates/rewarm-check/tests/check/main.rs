@@ -8,6 +8,7 @@ mod checkers;
 mod entries;
 mod faults;
 mod first;
+mod graph;
 mod history;
 mod key;
 mod names;

@@ -175,3 +175,16 @@ fn file_of_no_package_and_program_text_are_checked() {
     bench.miss("a module by name");
     bench.hit_again("a module by name");
 }
+
+#[test]
+fn messages_of_a_module_that_moved_name_where_it_is() {
+    let mut bench = Bench::new();
+    bench.arguments = vec!["one".into(), "two".into()];
+    bench.write("one/mod.py", "x: int = ''\n");
+    bench.write("two/other.py", "");
+    bench.miss("nothing is known");
+    bench.remove("one/mod.py");
+    bench.write("one/other_too.py", "");
+    bench.write("two/mod.py", "x: int = ''\n");
+    bench.miss("the module has the same name and content");
+}

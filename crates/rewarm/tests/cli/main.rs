@@ -4,6 +4,7 @@
 //! what they print, how they end, and that the parts work together.
 
 mod cache;
+mod changed;
 mod check;
 mod conda;
 mod docs;

@@ -4,6 +4,7 @@
 //! line on standard error for each checker. Several checkers run at once, and answer in the order in
 //! which they were named.
 
+mod changed;
 mod limit;
 mod output;
 mod program;
@@ -51,7 +52,13 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     if let Some(summary) = installed {
         context.ui.note(&summary);
     }
-    let answers = ask(context, &workspace, &activated, (args, &tools), started)?;
+    let mut args = args.clone();
+    let mut answers = Vec::new();
+    if changed::narrow(context, &mut args, &tools, |args| {
+        request(context, &workspace, &activated, args, Tool::Mypy)
+    })? {
+        answers = ask(context, &workspace, &activated, (&args, &tools), started)?;
+    }
     if context.settings.json {
         print_json(&as_json(&answers))?;
     } else {
