@@ -58,7 +58,8 @@ class Worker:
     def prepare(self):
         """Imports mypy as a run would. Says whether what was imported is what lies on the disk."""
         self.listener = os.dup(0)
-        null = os.open(os.devnull, os.O_RDWR)
+        # As a fresh process has it.
+        null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
         for name in os.listdir("/proc/self/fd"):
@@ -182,8 +183,10 @@ class Worker:
             os._exit(0)
         os.setsid()
         os.chdir("/")
-        os.dup2(0, 1)
-        os.dup2(0, 2)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
 
     def serve(self):
         """Forks for every request. Returns in the process of a run only."""

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rewarm_check::{Reuse, WorkerInfo, WorkerOptions, end_workers, workers};
 use rustix::process::{Pid, Signal, kill_process};
@@ -55,6 +55,21 @@ fn await_end(worker: &WorkerInfo) {
     while lives() {
         std::thread::yield_now();
     }
+}
+
+/// Waits until a change of a directory is old enough for its time to tell a later one.
+fn await_age(directory: &Path) {
+    let changed = fs::metadata(directory).and_then(|found| found.modified()).expect("a time");
+    let enough = Duration::from_millis(if changed_in_whole_units(changed) { 2000 } else { 10 });
+    while changed.elapsed().is_ok_and(|age| age <= enough) {
+        std::thread::yield_now();
+    }
+}
+
+/// Whether the time may come from a file system that keeps no finer ones.
+fn changed_in_whole_units(time: SystemTime) -> bool {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("a time of our days");
+    since.subsec_nanos() % 1_000_000 == 0
 }
 
 /// A plugin that runs some statements when it is loaded.
@@ -233,12 +248,14 @@ fn environment_that_changed_has_another_worker() {
     bench.checked();
     let first = only(&bench);
     bench.install("fourth", "1.0", &[("fourth/__init__.py", "")]);
+    await_age(&bench.site());
     bench.checked();
     let second = only(&bench);
     assert_ne!(second.pid, first.pid);
     await_end(&first);
     let lib = bench.site().join("extra.pth");
     crate::support::write(&lib, "import os; os.environ['STARTED'] = 'yes'\n");
+    await_age(&bench.site());
     plugin(&bench, "with open('seen', 'w') as file:\n    file.write(os.environ['STARTED'])");
     bench.check();
     let seen = fs::read_to_string(bench.project.join("seen")).expect("the plugin was loaded");

@@ -29,13 +29,14 @@ fn repository() -> Sandbox {
     sandbox.write("pkg/b.py", "from pkg.a import double\n\ntext: str = double(1)\n");
     sandbox.write("pkg/c.py", "number: int = ''\n");
     git(&sandbox, &["init", "--quiet"]);
-    commit(&sandbox);
+    commit(&sandbox, "the first");
     sandbox
 }
 
-fn commit(sandbox: &Sandbox) {
+/// Two commits of one second with one message could be the same one.
+fn commit(sandbox: &Sandbox, message: &str) {
     git(sandbox, &["add", "."]);
-    git(sandbox, &["commit", "--quiet", "--allow-empty", "--message", "a commit"]);
+    git(sandbox, &["commit", "--quiet", "--allow-empty", "--message", message]);
 }
 
 fn check(sandbox: &Sandbox, args: &[&str]) -> Output {
@@ -62,7 +63,7 @@ fn what_changed_and_what_depends_on_it_is_checked_as_mypy_checks_it() {
     assert_eq!(plain.stdout, edited.stdout);
     // Committed on a branch it has changed since `main`, not since `HEAD`.
     git(&sandbox, &["checkout", "--quiet", "-b", "branch"]);
-    commit(&sandbox);
+    commit(&sandbox, "on a branch");
     assert_eq!(check(&sandbox, &["main"]).expect_code(1).stdout, edited.stdout);
     assert_eq!(check(&sandbox, &["HEAD"]).expect_code(0).stdout, "");
     sandbox.write("pkg/d.py", "import pkg.c\n");
@@ -81,7 +82,7 @@ fn what_git_cannot_say_is_named_with_the_mend() {
     assert!(unknown.stderr.contains("git knows no commit `nowhere`"), "{unknown}");
     assert!(unknown.stderr.contains("hint: fetch it"), "{unknown}");
     git(&sandbox, &["checkout", "--quiet", "--orphan", "other"]);
-    commit(&sandbox);
+    commit(&sandbox, "without a parent");
     let apart = check(&sandbox, &["main"]).expect_code(2);
     assert!(apart.stderr.contains("`main` and `HEAD` have no commit in common"), "{apart}");
     let tools = check(&sandbox, &["HEAD", "--tool", "ty"]).expect_code(2);

@@ -9,7 +9,7 @@ use std::process::Command;
 use rewarm_testkit::sandbox::Sandbox;
 use rewarm_testkit::tools;
 
-use crate::support::sandbox;
+use crate::support::{sandbox, tool};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -42,6 +42,17 @@ fn copy_quickstart(sandbox: &Sandbox) {
     assert!(copy.status().expect("cp runs").success());
 }
 
+/// The guide takes it for granted that a project is in a repository.
+fn commit(sandbox: &Sandbox) {
+    let who = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"];
+    let sign = ["-c", "commit.gpgSign=false"];
+    for args in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "-m", "all of it"]]
+    {
+        let args = [&who[..], &sign, args].concat();
+        tool(sandbox, "git", &args).expect_code(0);
+    }
+}
+
 fn run_page(sandbox: &Sandbox, page: &Path) -> usize {
     let text = std::fs::read_to_string(page).expect("a page can be read");
     let own = Path::new(env!("CARGO_BIN_EXE_rewarm")).parent().expect("it lies in a directory");
@@ -69,6 +80,7 @@ fn every_command_in_the_guide_works() {
     pages.sort_by_key(|page| (page.ends_with("cache.md"), page.clone()));
     let sandbox = sandbox();
     copy_quickstart(&sandbox);
+    commit(&sandbox);
     let count: usize = pages.iter().map(|page| run_page(&sandbox, page)).sum();
     assert!(count > 25, "only {count} commands were found");
 }
