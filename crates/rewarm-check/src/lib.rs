@@ -37,6 +37,6 @@ mod worker;
 pub use formats::{describe, formats};
 pub use graph::{Change, How, ImportGraph, Selection, Shape};
 pub use replay::check;
-pub use request::{CheckError, Event, Report, Request, Reuse, Timing};
+pub use request::{Because, CheckError, Event, Module, Report, Request, Reuse, Timing};
 pub use tools::{Checker, Program, check_with};
 pub use worker::{WorkerInfo, WorkerOptions, end_workers, workers};

@@ -20,6 +20,7 @@ use crate::configuration::variable;
 use crate::key::{Snapshot, Subject, is_keyed};
 use crate::listing;
 use crate::places::{Place, Places};
+use crate::request::{Because, Module, Reuse};
 use crate::witness::{Table, is_older};
 
 /// The driver's report.
@@ -38,6 +39,10 @@ pub(crate) struct Observed {
     pub(crate) seeded: bool,
     /// Modules checked again.
     pub(crate) rechecked: Option<usize>,
+    /// Those by name, and why.
+    pub(crate) modules: Vec<Module>,
+    /// Modules whose results were carried over an edit.
+    pub(crate) carried: Vec<String>,
     /// Names of the modules that were checked, whether they were exported or not.
     pub(crate) written: BTreeSet<Vec<u8>>,
     /// Names of the modules that were put into the cache.
@@ -87,6 +92,8 @@ impl Observed {
                 b"emptied" => found.emptied = *value == b"1",
                 b"w" => drop(found.written.insert(value.to_vec())),
                 b"r" => drop(found.restored.insert(value.to_vec())),
+                b"m" => found.modules.extend(module(&text())),
+                b"c" => found.carried.push(text()),
                 b"rechecked" => found.rechecked = text().parse().ok(),
                 b"started" => {
                     let nanos = Duration::from_nanos(text().parse().ok()?);
@@ -98,10 +105,35 @@ impl Observed {
         Some(found)
     }
 
+    /// What a report says of the run.
+    pub(crate) fn into_reuse(self, unstored: Option<String>) -> Reuse {
+        let (mut modules, mut carried) = (self.modules, self.carried);
+        modules.sort();
+        carried.retain(|name| modules.iter().all(|module| module.name != *name));
+        carried.sort();
+        let (seeded, modules_rechecked) = (self.seeded, self.rechecked);
+        Reuse::Ran { seeded, modules_rechecked, modules, carried, unstored }
+    }
+
     fn look(&mut self, directory: PathBuf, lookup: Lookup) {
         let known = self.directories.entry(directory).or_insert(lookup);
         *known = lookup.max(*known);
     }
+}
+
+/// Reads what the driver says of a module that was checked again.
+fn module(text: &str) -> Option<Module> {
+    let mut lines = text.splitn(3, '\n');
+    let (why, name, about) = (lines.next()?, lines.next()?.to_owned(), lines.next()?.to_owned());
+    let because = match why {
+        "new" => Some(Because::New),
+        "source" => Some(Because::Source),
+        "options" => Some(Because::Options),
+        "imports" => Some(Because::Imports),
+        "interface" => Some(Because::Interface(about)),
+        _ => None,
+    };
+    Some(Module { name, because })
 }
 
 /// The second part of what an answer depends on.

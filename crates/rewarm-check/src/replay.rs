@@ -208,12 +208,7 @@ impl Check<'_> {
                 self.uncached("mypy's cache", &error);
             }
         }
-        let observed = observed.unwrap_or_default();
-        let reuse = Reuse::Ran {
-            seeded: observed.seeded,
-            modules_rechecked: observed.rechecked,
-            unstored: unstored.reason,
-        };
+        let reuse = observed.unwrap_or_default().into_reuse(unstored.reason);
         Ok(Some((finished, reuse)))
     }
 
@@ -299,7 +294,7 @@ impl Check<'_> {
             stdout: finished.stdout,
             stderr: finished.stderr,
             exit_code: finished.exit_code,
-            reuse: Reuse::Ran { seeded: false, modules_rechecked: None, unstored: Some(reason) },
+            reuse: Observed::default().into_reuse(Some(reason)),
             differs: Vec::new(),
             files: 0,
             timing: Timing { run: self.begin.elapsed(), ..Timing::default() },

@@ -67,9 +67,37 @@ pub enum Reuse {
         seeded: bool,
         /// Modules that mypy checked again; `None` if it does not tell.
         modules_rechecked: Option<usize>,
+        /// The first thousand of them by name; empty if it started from nothing or does not tell.
+        modules: Vec<Module>,
+        /// Modules whose edits were such that their results still hold, by name.
+        carried: Vec<String>,
         /// Why the answer was not stored; `None` if it was.
         unstored: Option<String>,
     },
+}
+
+/// A module that mypy checked again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Module {
+    /// Its full name, for example `package.module`.
+    pub name: String,
+    /// Why; `None` if that is not known.
+    pub because: Option<Because>,
+}
+
+/// Why mypy checked a module again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Because {
+    /// There was no result for it.
+    New,
+    /// Its source changed.
+    Source,
+    /// The options that hold for it changed.
+    Options,
+    /// Its imports find other modules than before.
+    Imports,
+    /// The interface of this module, on which it depends, changed.
+    Interface(String),
 }
 
 /// How long each part of a check took.

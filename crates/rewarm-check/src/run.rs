@@ -26,6 +26,7 @@ pub(crate) const DRIVER: &str = concat!(
     include_str!("driver/carry.py"),
     include_str!("driver/hints.py"),
     include_str!("driver/orders.py"),
+    include_str!("driver/reasons.py"),
     include_str!("driver/worker.py"),
     include_str!("driver/main.py"),
 );

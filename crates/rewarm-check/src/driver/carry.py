@@ -31,6 +31,8 @@ class Carry:
     def __init__(self, scratch, cache):
         self.scratch = scratch
         self.cache = cache
+        # Names of modules whose edits were carried over.
+        self.modules = []
 
     def place(self, name):
         return os.path.join(self.cache, "sources.rewarm", name)
@@ -75,6 +77,7 @@ class Carry:
             self.forget_orders(move.interfaces)
             self.keep(name, triple.meta.path, triple.meta.hash)
             carried += others
+            self.modules.append(triple.meta.id)
         return carried
 
     def forget_orders(self, interfaces):

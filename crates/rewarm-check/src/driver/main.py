@@ -16,6 +16,8 @@ Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; t
     w  a module that was checked, by the name of its files in the cache
     r  a module that was put into the cache
     g  a module of the build, in the order in which they were found (of a pass only)
+    m  a module that was checked again: why, its name, and what about (see `reasons.py`)
+    c  a module whose result was carried over
 """
 
 import faulthandler
@@ -40,16 +42,17 @@ def main():
     sys.dont_write_bytecode = True
     started = time.time_ns()
     options = ["--cache-dir", os.devnull]
-    entries, restored, carried = None, [], []
+    entries, carrier, restored, carried = None, None, [], []
     if cache:
         try:
             entries = Entries(scratch, cache)
             restored = entries.restore()
-            carried = Carry(scratch, cache).carry()
+            carrier = Carry(scratch, cache)
+            carried = carrier.carry()
         except Exception:
             # A module may have arrived in part.
             empty(cache)
-            entries, restored, carried = None, [], []
+            entries, carrier, restored, carried = None, None, [], []
         options = ["--no-sqlite-cache", "--skip-cache-mtime-checks", "--cache-dir", cache]
     sys.argv[1:] = options + arguments
     entry = mypy.__main__.console_entry
@@ -89,6 +92,10 @@ def main():
     for tag, names in (("w", written), ("r", restored)):
         for name in names:
             report.add(tag, name)
+    if seeded:
+        first.tell_modules(report)
+        for name in carrier.modules if carrier else []:
+            report.add("c", name)
     for each in passes:
         each.tell(report)
     report.add("emptied", str(int(emptied)))
@@ -180,6 +187,10 @@ class Pass:
                 report.add(tag.decode(), os.fsdecode(value))
         if b"end" not in self.facts:
             report.add("x", "mypy ended without a report of what it read")
+
+    def tell_modules(self, report):
+        for value in self.facts.get(b"m", []):
+            report.add("m", os.fsdecode(value))
 
     def written(self):
         """Modules that were checked, by the names of their files."""
@@ -281,6 +292,7 @@ class Observer:
         # Modules that were found elsewhere than when they were checked.
         self.moved = set()
         self.modules = set(sys.modules)
+        self.reasons = Reasons(cache)
         self.calm = False
 
     def start(self):
@@ -346,6 +358,8 @@ class Observer:
         if isinstance(target, str) and target.endswith(".meta.ff") and self.cache:
             if meta_path(target) not in (None, meta_path(source)):
                 self.moved.add(os.path.relpath(target, self.cache)[: -len(".meta.ff")])
+        if isinstance(target, str):
+            self.reasons.keep(target)
         result = self.replace(source, target, **keywords)
         self.pending.discard(source)
         for kind in self.written:
@@ -380,6 +394,8 @@ class Observer:
                     report.add(tag, value)
         for name in sorted(self.checked):
             report.add("w", name)
+        for reason in self.reasons.all():
+            report.add("m", reason)
         if self.moved - self.checked:
             # mypy keeps messages with the path that the module had, and shows them so.
             report.add("cold", "")

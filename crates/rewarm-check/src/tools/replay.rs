@@ -15,6 +15,7 @@ use rewarm_store::{Digest, Hasher, Kind, RecordError, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Subject, globs};
+use crate::observed::Observed;
 use crate::replay::{DIFFERENCES, Trace};
 use crate::request::{CheckError, Event, Report, Request, Reuse, Timing};
 use crate::run;
@@ -107,7 +108,7 @@ impl Check<'_> {
         let exit_code = run::code(output.status);
         let unstored = self.keep(&key, &output, exit_code, table)?;
         self.note("the inputs of this run", self.leave_trace());
-        let reuse = Reuse::Ran { seeded: false, modules_rechecked: None, unstored };
+        let reuse = Observed::default().into_reuse(unstored);
         let (stdout, stderr) = (output.stdout, output.stderr);
         let mut report = self.report(Told { stdout, stderr, exit_code: 0 }, reuse, differs);
         report.exit_code = exit_code;

@@ -13,7 +13,7 @@ use crate::support::Bench;
 #[track_caller]
 fn rechecks(bench: &Bench, count: usize, claim: &str) {
     let report = bench.checked();
-    let Reuse::Ran { seeded, modules_rechecked, unstored } = report.reuse else {
+    let Reuse::Ran { seeded, modules_rechecked, unstored, .. } = report.reuse else {
         panic!("{claim}: replayed");
     };
     assert_eq!((seeded, modules_rechecked, unstored), (true, Some(count), None), "{claim}");

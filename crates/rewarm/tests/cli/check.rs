@@ -62,6 +62,29 @@ fn an_edit_is_noticed_and_named() {
 }
 
 #[test]
+fn modules_that_are_checked_again_are_explained() {
+    let sandbox = project();
+    let first = sandbox.output(&mut check(&sandbox, &["--explain"])).expect_code(1);
+    assert!(first.stderr.contains("check: every module was checked: "), "{first}");
+    let leaf = "from pkg.a import double\n\nnumber: int = double(1)\n";
+    sandbox.write("pkg/b.py", leaf);
+    let edited = sandbox.output(&mut check(&sandbox, &["--explain"])).expect_code(0);
+    let line = "check: pkg.b was checked again: its source changed\n";
+    assert!(edited.stderr.contains(line), "{edited}");
+    assert!(!edited.stderr.contains("pkg.a was"), "{edited}");
+    sandbox.write("pkg/a.py", "def double(x: int) -> str:\n    return str(2 * x)\n");
+    let needed = sandbox.output(&mut check(&sandbox, &["--explain"])).expect_code(1);
+    let lines = "check: pkg.a was checked again: its source changed\n\
+        check: pkg.b was checked again: the interface of pkg.a changed\n";
+    assert!(needed.stderr.contains(lines), "{needed}");
+    sandbox.write("pkg/b.py", format!("# A comment.\n{leaf}"));
+    let carried = sandbox.output(&mut check(&sandbox, &["--json"])).expect_code(1);
+    let value: serde_json::Value = serde_json::from_str(&carried.stdout).expect("JSON");
+    assert_eq!(value["carried_over"], serde_json::json!(["pkg.b"]), "{carried}");
+    assert_eq!(value["modules"], serde_json::json!([]), "{carried}");
+}
+
+#[test]
 fn arguments_reach_mypy() {
     let sandbox = project();
     let one = sandbox.output(&mut check(&sandbox, &["pkg/a.py"])).expect_code(0);

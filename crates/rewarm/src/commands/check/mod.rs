@@ -5,6 +5,7 @@
 //! which they were named.
 
 mod changed;
+mod explain;
 mod limit;
 mod output;
 mod program;
@@ -67,10 +68,10 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
     for answer in &answers {
         context.ui.note(&summary(answer));
         if args.explain {
-            explain(context, answer, answers.len() > 1);
+            explain::explain(context, answer, answers.len() > 1);
         }
         if args.stats {
-            context.ui.explain(&stats(answer));
+            context.ui.explain(&explain::stats(answer));
         }
     }
     if let Some(reason) = activated.miss.as_ref().filter(|_| args.explain) {
@@ -199,7 +200,7 @@ fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
         Reuse::Replayed => {
             format!("replayed: nothing changed in {files}, {name} was not run ({})", time(seconds))
         }
-        Reuse::Ran { seeded, modules_rechecked, unstored } => {
+        Reuse::Ran { seeded, modules_rechecked, unstored, .. } => {
             let how = match (seeded, modules_rechecked) {
                 (false, None) if *tool != Tool::Mypy => "the whole".to_owned(),
                 (_, Some(1)) => "1 module checked again".to_owned(),
@@ -219,37 +220,6 @@ fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
 
 fn time(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
-}
-
-/// Files, reuse, and the time of each part.
-fn stats(Answer { tool, report, seconds, .. }: &Answer) -> String {
-    let reuse = match &report.reuse {
-        Reuse::Replayed => "whole answer".to_owned(),
-        Reuse::Ran { modules_rechecked: Some(count), seeded: true, .. } => {
-            format!("all but {count} modules")
-        }
-        Reuse::Ran { .. } => "nothing".to_owned(),
-    };
-    let (lookup, run) = (report.timing.lookup.as_secs_f64(), report.timing.run.as_secs_f64());
-    format!(
-        "{}: source files {}, reused {reuse}, lookup {}, run {}, rest {}",
-        tool.name(),
-        report.files,
-        time(lookup),
-        time(run),
-        time((seconds - lookup - run).max(0.0)),
-    )
-}
-
-fn explain(context: &Context<'_>, answer: &Answer, is_one_of_several: bool) {
-    let report = &answer.report;
-    let text = match (&report.reuse, report.differs.as_slice()) {
-        (Reuse::Replayed, _) => "hit; no input has changed".to_owned(),
-        (Reuse::Ran { .. }, []) => "miss; nothing was stored for these arguments".to_owned(),
-        (Reuse::Ran { .. }, differs) => format!("miss; differs: {}", differs.join(", ")),
-    };
-    let name = if is_one_of_several { answer.tool.name() } else { "check" };
-    context.ui.explain(&format!("{name}: {text}"));
 }
 
 /// One tool's answer as an object, those of several as a list.
@@ -274,12 +244,15 @@ fn object(report: &Report) -> serde_json::Value {
             (false, *modules_rechecked, unstored.clone())
         }
     };
+    let (modules, carried) = explain::as_json(&report.reuse);
     json!({
         "exit_code": report.exit_code,
         "stdout": String::from_utf8_lossy(&report.stdout),
         "stderr": String::from_utf8_lossy(&report.stderr),
         "replayed": replayed,
         "modules_rechecked": rechecked,
+        "modules": modules,
+        "carried_over": carried,
         "not_kept_because": unstored,
         "differs": report.differs,
         "files": report.files,

@@ -1,0 +1,64 @@
+"""Says why mypy checked a module again.
+
+mypy replaces what it knows of a module whenever it checks it. What the cache held before is kept
+until the end of the run and compared with what it holds then.
+"""
+
+import os
+
+
+class Reasons:
+    # No more modules are told.
+    MOST = 1000
+
+    def __init__(self, cache):
+        # From nothing there is nothing to compare with.
+        self.wanted = bool(cache) and any(item.is_dir() for item in os.scandir(cache))
+        # Files that were replaced, in that order; `None` for one that was not there.
+        self.old = {}
+
+    def keep(self, path):
+        """Keeps what a file holds that is about to be replaced."""
+        if not self.wanted or path in self.old or not path.endswith(ENDS[:2]):
+            return
+        if len(self.old) >= 2 * self.MOST:
+            return
+        try:
+            self.old[path] = read_file(path)
+        except OSError:
+            self.old[path] = None
+
+    def all(self):
+        """For each module that was checked: the reason, its name, and what the reason is about, each
+        on a line. The reason is empty if it is not known."""
+        for path in self.old:
+            if path.endswith(ENDS[1]):
+                try:
+                    yield "\n".join(self.one(path[: -len(ENDS[1])]))
+                except Exception:
+                    # A reason that is missing must not cost the answer.
+                    continue
+
+    def one(self, path):
+        new = Triple(*[read_file(path + end) for end in ENDS[:2]], b"")
+        name = new.meta.id
+        files = [self.old.get(path + end, b"") for end in ENDS[:2]]
+        if None in files:
+            return "new", name, ""
+        try:
+            old = Triple(*files, b"")
+        except (ValueError, AssertionError, IndexError):
+            return "", name, ""
+        if old.meta.hash != new.meta.hash:
+            return "source", name, ""
+        if old.meta.options != new.meta.options:
+            return "options", name, ""
+        before, after = self.interfaces(old), self.interfaces(new)
+        changed = [module for module in before if after.get(module, before[module]) != before[module]]
+        if changed:
+            return "interface", name, min(changed)
+        return ("imports" if set(before) != set(after) else ""), name, ""
+
+    def interfaces(self, triple):
+        holders = (triple.meta, triple.extra)
+        return {m: h for each in holders for m, h in zip(each.dependencies, each.dep_hashes)}
