@@ -69,7 +69,7 @@ fn await_age(directory: &Path) {
 /// Whether the time may come from a file system that keeps no finer ones.
 fn changed_in_whole_units(time: SystemTime) -> bool {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("a time of our days");
-    since.subsec_nanos() % 1_000_000 == 0
+    since.subsec_nanos().is_multiple_of(1_000_000)
 }
 
 /// A plugin that runs some statements when it is loaded.
