@@ -36,7 +36,7 @@ impl Scope<'_> {
             .field(self.workspace_root.as_os_str().as_bytes())
             .field(self.environment)
             .field([u8::from(self.clean_env)])
-            .field(rustix::process::geteuid().as_raw().to_le_bytes());
+            .field(rewarm_store::effective_user().to_le_bytes());
         hasher.finish()
     }
 }

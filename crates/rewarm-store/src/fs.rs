@@ -21,6 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::dirs::remove_dir;
 
+/// The user as whom this process acts; asked of the system once.
+pub fn effective_user() -> u32 {
+    static USER: LazyLock<u32> = LazyLock::new(|| rustix::process::geteuid().as_raw());
+    *USER
+}
+
 /// Cheap evidence that a file still has the content it had: size, times and inode.
 ///
 /// Equal witnesses mean equal content if the first one was [settled](Witness::is_settled) when it

@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use rustix::io::Errno;
 
 use crate::dirs::{open_dir, remove_dir};
-use crate::fs::{Modes, TempFile, is_temp_name, lock_if_free, remove_if_present};
+use crate::fs::{Modes, TempFile, effective_user, is_temp_name, lock_if_free, remove_if_present};
 
 /// How a file was handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub fn link_or_copy(source: &Path, target: &Path, mode: u32) -> io::Result<LinkK
     let dir = dir_of(target);
     collect_once(dir);
     let metadata = fs::metadata(source)?;
-    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    let is_ours = metadata.uid() == effective_user();
     let is_mode_given = mode & 0o777 & !metadata.mode() == 0;
     if is_ours
         && is_mode_given

@@ -48,7 +48,7 @@ pub use blob::{Blob, BlobWriter, CommitError, VerifyingReader};
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use dirs::ScratchDir;
 pub use formats::{describe, formats};
-pub use fs::Witness;
+pub use fs::{Witness, effective_user};
 pub use gc::{Count, GcPlan, Limits, Reason, Removal, SweepReport, Target};
 pub use handout::{LinkKind, link_or_copy, publish_copy, publish_file};
 pub use inventory::{

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::dirs::{TempDir, clone_dir, mark_used, open_dir};
-use crate::fs::{is_absence, is_named};
+use crate::fs::{effective_user, is_absence, is_named};
 use crate::layout;
 use crate::store::Store;
 
@@ -99,7 +99,7 @@ impl Slot {
                 other => other?,
             };
             let owner = dir.metadata()?.uid();
-            let trusted = owner == 0 || owner == rustix::process::geteuid().as_raw();
+            let trusted = owner == 0 || owner == effective_user();
             if trusted || self.store.is_shared() || root != self.store.root() {
                 return Ok(Some((path, dir)));
             }

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use crate::blob::{BlobWriter, Target, VerifyingReader};
 use crate::digest::Digest;
 use crate::dirs::mark_used;
-use crate::fs::{Modes, TempFile, clear_place, create_dirs, is_absence, is_named};
+use crate::fs::{Modes, TempFile, clear_place, create_dirs, effective_user, is_absence, is_named};
 use crate::handout::LinkKind;
 use crate::layout;
 use crate::lock::Lock;
@@ -65,7 +65,7 @@ impl Store {
         let metadata = fs::metadata(root).map_err(io_error)?;
         let modes = Modes::of_root(&metadata);
         let owner = metadata.uid();
-        if owner != rustix::process::geteuid().as_raw() && !modes.shared {
+        if owner != effective_user() && !modes.shared {
             return Err(OpenError::Foreign { path: root.to_owned(), owner });
         }
         let store = Self::at(root, None, modes);
@@ -316,7 +316,7 @@ pub(crate) fn read_file(path: &Path, shared: bool) -> Option<RecordFile> {
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
     let owner = metadata.uid();
-    if !shared && owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if !shared && owner != 0 && owner != effective_user() {
         return None;
     }
     // A record never changes under its name, so its length is the one it has now.

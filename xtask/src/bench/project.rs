@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 use super::Bench;
 use crate::steps::{Result, root, run};
 
+/// What a login sets; without it bash looks the user up, which costs whoever starts it.
+pub(crate) const LOGIN_SHELL: &str = "/bin/bash";
+
 /// A project to measure on; removed when dropped.
 pub(crate) struct Project {
     home: tempfile::TempDir,
@@ -47,6 +50,7 @@ impl Project {
     pub(crate) fn rewarm(&self, bench: &Bench, args: &[&str]) -> Command {
         let mut command = Command::new(&bench.rewarm);
         command.args(args).current_dir(self.dir()).env("REWARM_CACHE_DIR", self.cache());
+        command.env("SHELL", LOGIN_SHELL);
         command
     }
 

@@ -24,7 +24,7 @@ impl Sockets {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let directory = File::open(path)?;
         let found = directory.metadata()?;
-        let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+        let is_ours = found.uid() == rewarm_store::effective_user();
         if !found.is_dir() || !is_ours || found.mode() & 0o077 != 0 {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -61,7 +61,7 @@ impl Sockets {
 
     pub(super) fn connect(&self, name: &str) -> io::Result<UnixStream> {
         let stream = UnixStream::connect(self.short(name))?;
-        if peer(&stream)? != rustix::process::geteuid().as_raw() {
+        if peer(&stream)? != rewarm_store::effective_user() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         Ok(stream)

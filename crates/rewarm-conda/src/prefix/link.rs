@@ -56,7 +56,7 @@ impl Means {
         let (source, probe) =
             (package.tree.path.join("info/index.json"), prefix.join("conda-meta/.rewarm-probe"));
         let is_ours = fs::metadata(&source)
-            .is_ok_and(|metadata| metadata.uid() == rustix::process::geteuid().as_raw());
+            .is_ok_and(|metadata| metadata.uid() == rewarm_store::effective_user());
         let kind = link_or_copy(&source, &probe, 0o600);
         let _ = fs::remove_file(&probe);
         match kind {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bench::chart::Chart;
+use crate::bench::project::LOGIN_SHELL;
 use crate::bench::table::{Table, median, ratio, time};
 use crate::steps::Result;
 
@@ -23,7 +24,7 @@ pub(super) fn run(
     for (_, command) in &mut contestants {
         command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // Cargo sets it for its own; the loader would look there for every library.
-        command.env_remove("LD_LIBRARY_PATH");
+        command.env_remove("LD_LIBRARY_PATH").env("SHELL", LOGIN_SHELL);
     }
     let mut times = in_turns(&mut contestants)?;
     let columns = ["command", "min", "median", "over the first (median)", "x", "system calls"];

@@ -1,6 +1,6 @@
 //! A pixi workspace of some size: 300 packages, ten activation scripts, a lock file of a megabyte.
 //!
-//! Two of the scripts start programs, as those of compilers do. Every command is the same `true`.
+//! Every command is the same program of the environment, which does nothing.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,27 +25,27 @@ pub(super) fn run(bench: &Bench) -> Result<Table> {
     let project = project::empty()?;
     write(&project)?;
     project.warm(bench, &["install", "-q"])?;
-    project.warm(bench, &["run", "--", "true"])?;
+    project.warm(bench, &["run", "--", "noop"])?;
+    let prefix = project.dir().join(".pixi/envs/default");
     let rewarm = |args: &[&str]| project.rewarm(bench, args);
     let mut contestants = vec![
-        ("`true`", Command::new("true")),
-        ("`rewarm run -- true`", rewarm(&["run", "--", "true"])),
+        ("`noop`, a program of the environment, bare", Command::new(prefix.join("bin/noop"))),
+        ("`rewarm run -- noop`", rewarm(&["run", "--", "noop"])),
         ("`rewarm run direct` (a task)", rewarm(&["run", "direct"])),
         ("`rewarm run shell` (shell syntax)", rewarm(&["run", "shell"])),
         ("`rewarm run graph` (a task after another)", rewarm(&["run", "graph"])),
         (
-            "`rewarm run --force-activate -- true`",
-            rewarm(&["run", "--force-activate", "--", "true"]),
+            "`rewarm run --force-activate -- noop`",
+            rewarm(&["run", "--force-activate", "--", "noop"]),
         ),
-        ("`bash -c '. scripts; exec true'`", sourcing(project.dir())?),
+        ("`bash -c '. scripts; exec noop'`", sourcing(project.dir())?),
     ];
     let mut missing = Vec::new();
-    let prefix = project.dir().join(".pixi/envs/default");
     let prefix = prefix.to_str().ok_or("the temporary directory is no text")?;
     for (name, program, args) in [
-        ("`pixi run true`", "pixi", &["run", "true"][..]),
-        ("`pixi run --as-is true`", "pixi", &["run", "--as-is", "true"]),
-        ("`conda run true`", "conda", &["run", "-p", prefix, "true"]),
+        ("`pixi run noop`", "pixi", &["run", "noop"][..]),
+        ("`pixi run --as-is noop`", "pixi", &["run", "--as-is", "noop"]),
+        ("`conda run noop`", "conda", &["run", "-p", prefix, "noop"]),
     ] {
         match Command::new(program).arg("--version").output() {
             Ok(_) => {
@@ -68,8 +68,11 @@ pub(super) fn run(bench: &Bench) -> Result<Table> {
 fn write(project: &Project) -> Result<()> {
     let failed = |error: std::io::Error| format!("cannot write the workspace: {error}");
     let channel = project.home().join("channel");
+    let program = std::fs::read("/bin/true").map_err(failed)?;
+    let noop = CondaPackage::new("noop", "1.0").program("bin/noop", program);
+    let packages = (1..PACKAGES).map(package).chain([noop]);
     let archives: Vec<CondaArchive> =
-        (0..PACKAGES).map(|number| package(number).archive(Format::Conda)).collect();
+        packages.map(|package| package.archive(Format::Conda)).collect();
     write_channel(&channel, &archives).map_err(failed)?;
     let url = format!("file://{}/", channel.display());
     let platform = if cfg!(target_arch = "aarch64") { "linux-aarch64" } else { "linux-64" };
@@ -87,7 +90,7 @@ fn write(project: &Project) -> Result<()> {
     std::fs::write(dir.join("pixi.toml"), manifest).map_err(failed)?;
     std::fs::create_dir(dir.join("scripts")).map_err(failed)?;
     std::fs::write(dir.join("scripts/one.sh"), "export ONE=\"$HOME/one\"\n").map_err(failed)?;
-    std::fs::write(dir.join("scripts/two.sh"), "export TWO=\"$(uname -s)\"\n").map_err(failed)
+    std::fs::write(dir.join("scripts/two.sh"), "export TWO=\"${HOME##*/}\"\n").map_err(failed)
 }
 
 const MANIFEST: &str = r#"
@@ -98,9 +101,9 @@ scripts = ["scripts/one.sh", "scripts/two.sh"]
 STAGE = "bench"
 
 [tasks]
-direct = "true"
-shell = "true && true"
-graph = { cmd = "true", depends-on = ["direct"] }
+direct = "noop"
+shell = "noop && noop"
+graph = { cmd = "noop", depends-on = ["direct"] }
 "#;
 
 fn package(number: usize) -> CondaPackage {
@@ -109,16 +112,13 @@ fn package(number: usize) -> CondaPackage {
     for file in 0..5 {
         package = package.file(&format!("lib/{name}/{file}.txt"), format!("{name} {file}\n"));
     }
-    if number >= SCRIPTS {
+    if number > SCRIPTS {
         return package;
     }
-    let script = match number {
-        0 => "export LIBRARY_DIR=\"$(dirname \"$CONDA_PREFIX/lib/x\")\"\n".to_owned(),
-        _ => format!(
-            "export PACKAGE_{number}=\"$CONDA_PREFIX/lib/{name}\"\n\
-             if [ -n \"${{OLD_{number}:-}}\" ]; then export BACKUP_{number}=\"$OLD_{number}\"; fi\n"
-        ),
-    };
+    let script = format!(
+        "export PACKAGE_{number}=\"$CONDA_PREFIX/lib/{name}\"\n\
+         if [ -n \"${{OLD_{number}:-}}\" ]; then export BACKUP_{number}=\"$OLD_{number}\"; fi\n"
+    );
     package.activate(&format!("{name}.sh"), &script)
 }
 
@@ -141,6 +141,6 @@ fn sourcing(dir: &Path) -> Result<Command> {
         let _ = write!(line, ". '{}'; ", file.display());
     }
     let mut command = Command::new("bash");
-    command.arg("-c").arg(line + "exec true");
+    command.arg("-c").arg(line + "exec noop");
     Ok(command)
 }
