@@ -272,6 +272,9 @@ pub(crate) struct Check {
     /// Check only files that changed since this commit left the present one, and what depends on them
     #[arg(long, value_name = "REF")]
     pub(crate) changed_since: Option<String>,
+    /// Check again whenever something changes, until Ctrl-C
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Check anew instead of replaying
     #[arg(long)]
     pub(crate) force: bool,

@@ -24,4 +24,5 @@ mod run;
 mod shell;
 mod support;
 mod tasks;
+mod watch;
 mod with;

@@ -10,6 +10,7 @@ mod limit;
 mod output;
 mod program;
 mod tool;
+mod watch;
 pub(super) mod worker;
 
 use std::ffi::OsString;
@@ -39,9 +40,40 @@ struct Answer {
     seconds: f64,
 }
 
+/// What is to be asked, and where.
+struct Prepared {
+    workspace: Workspace,
+    activated: Activated,
+    /// One for each tool; none if there is nothing to check.
+    questions: Vec<Question>,
+}
+
+struct Question {
+    tool: Tool,
+    found: Option<program::Found>,
+    request: Request,
+}
+
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
+    if args.watch {
+        return watch::run(context, args);
+    }
     let started = Instant::now();
     let outputs = Outputs::parse(&args.output, &context.settings.caller.cwd)?;
+    let prepared = prepare(context, args)?;
+    let answers = ask(context, &prepared, started, &Interrupt::watch()?)?;
+    if context.settings.json {
+        print_json(&as_json(&answers))?;
+    } else {
+        outputs.write(context, &answers)?;
+    }
+    tell(context, args, &prepared, &answers);
+    context.sweep_in_passing();
+    Ok(verdict(&answers))
+}
+
+/// Enters the environment and finds out what there is to ask.
+fn prepare(context: &Context<'_>, args: &Check) -> Result<Prepared, Failure> {
     let Entered { workspace, activated, summary: installed } = enter(context, args)?;
     let tools = tool::wanted(&args.tool, &workspace.config.check.tools)?;
     if tools.len() > 1 && !args.arguments.is_empty() {
@@ -50,22 +82,29 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
         )
         .hint("name one with `--tool`, or put the settings into the tools' configuration"));
     }
-    if let Some(summary) = installed {
-        context.ui.note(&summary);
+    if let Some(summary) = &installed {
+        context.ui.note(summary);
     }
     let mut args = args.clone();
-    let mut answers = Vec::new();
+    let mut questions = Vec::new();
     if changed::narrow(context, &mut args, &tools, |args| {
         request(context, &workspace, &activated, args, Tool::Mypy)
     })? {
-        answers = ask(context, &workspace, &activated, (&args, &tools), started)?;
+        for tool in tools {
+            let found = match tool {
+                Tool::Mypy => None,
+                Tool::Other(checker) => Some(program::find(context, &workspace.prefix, checker)?),
+            };
+            let request = request(context, &workspace, &activated, &args, tool);
+            questions.push(Question { tool, found, request });
+        }
     }
-    if context.settings.json {
-        print_json(&as_json(&answers))?;
-    } else {
-        outputs.write(context, &answers)?;
-    }
-    for answer in &answers {
+    Ok(Prepared { workspace, activated, questions })
+}
+
+/// Says what was done and reused, and whatever else was asked for.
+fn tell(context: &Context<'_>, args: &Check, prepared: &Prepared, answers: &[Answer]) {
+    for answer in answers {
         context.ui.note(&summary(answer));
         if args.explain {
             explain::explain(context, answer, answers.len() > 1);
@@ -74,11 +113,14 @@ pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
             context.ui.explain(&explain::stats(answer));
         }
     }
-    if let Some(reason) = activated.miss.as_ref().filter(|_| args.explain) {
+    if let Some(reason) = prepared.activated.miss.as_ref().filter(|_| args.explain) {
         context.ui.explain(&format!("activation: computed anew, because {reason}"));
     }
-    context.sweep_in_passing();
-    Ok(answers.iter().map(|answer| answer.tool.verdict(answer.report.exit_code)).max().unwrap_or(0))
+}
+
+/// The worst of all.
+fn verdict(answers: &[Answer]) -> u8 {
+    answers.iter().map(|answer| answer.tool.verdict(answer.report.exit_code)).max().unwrap_or(0)
 }
 
 fn enter(context: &Context<'_>, args: &Check) -> Result<Entered, Failure> {
@@ -118,39 +160,31 @@ fn request(
 /// Asks every tool, all at once.
 fn ask(
     context: &Context<'_>,
-    workspace: &Workspace,
-    activated: &Activated,
-    (args, tools): (&Check, &[Tool]),
+    prepared: &Prepared,
     started: Instant,
+    interrupt: &Interrupt,
 ) -> Result<Vec<Answer>, Failure> {
-    let mut questions = Vec::new();
-    for tool in tools {
-        let program = match tool {
-            Tool::Mypy => None,
-            Tool::Other(checker) => Some(program::find(context, &workspace.prefix, *checker)?),
-        };
-        questions.push((*tool, program, request(context, workspace, activated, args, *tool)));
-    }
+    let Prepared { workspace, questions, .. } = prepared;
     let store = context.store()?;
     let spinner: std::sync::OnceLock<Bar> = std::sync::OnceLock::new();
-    let interrupt = Interrupt::watch()?;
     let limit = Limit::new(workspace.config.check.timeout);
     let now = now();
-    let names = tools.iter().map(|tool| tool.name()).collect::<Vec<_>>().join(", ");
+    let names =
+        questions.iter().map(|question| question.tool.name()).collect::<Vec<_>>().join(", ");
     let tell = |event| match event {
         Event::Started { group } => {
             interrupt.ends(group);
             limit.watches(group);
         }
         Event::Running { files } => {
-            let verb = if tools.len() == 1 { "is" } else { "are" };
+            let verb = if questions.len() == 1 { "is" } else { "are" };
             let label = format!("{names} {verb} checking {files} files");
             spinner.get_or_init(|| context.ui.spinner(&label));
         }
         Event::Uncached { reason } => context.ui.warn(&format!("nothing was kept: {reason}")),
         _ => {}
     };
-    let answer = |(tool, found, request): &(Tool, Option<program::Found>, Request)| {
+    let answer = |Question { tool, found, request }: &Question| {
         let report = match found {
             None => rewarm_check::check(store, request, now, &tell),
             Some(found) => rewarm_check::check_with(store, &found.program, request, now, &tell),
@@ -171,6 +205,7 @@ fn ask(
         }),
     };
     drop(spinner);
+    interrupt.over();
     if let Some(signal) = interrupt.caught() {
         return Err(Failure::interrupted(signal));
     }

@@ -122,7 +122,7 @@ fn rendered(format: Format, answers: &[Answer], findings: &[Findings]) -> Vec<u8
 
 /// The answers, read. Paths are told from the root of the repository, or of the project where there
 /// is none.
-fn findings(context: &Context<'_>, answers: &[Answer]) -> Vec<Findings> {
+pub(super) fn findings(context: &Context<'_>, answers: &[Answer]) -> Vec<Findings> {
     let cwd = &context.settings.start;
     let cwd = cwd.canonicalize().unwrap_or_else(|_| cwd.clone());
     let is_root = |dir: &&Path| [".git", ".hg", ".jj"].iter().any(|name| dir.join(name).exists());
