@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ struct Inner {
     root: PathBuf,
     lower: Option<PathBuf>,
     modes: Modes,
+    /// Whether this process is about to become another one, which closes what it has open.
+    is_brief: bool,
 }
 
 /// Why a directory cannot serve as a writable store.
@@ -83,9 +86,12 @@ impl Store {
         Ok(Self::at(root, None, modes))
     }
 
-    /// A handle that checks and creates nothing: for lookups on a hot path.
+    /// A handle that checks and creates nothing: for lookups on the hot path of a process that is
+    /// about to become another one. The records that it reads stay open until then.
     pub fn for_lookup(root: &Path) -> Self {
-        Self::at(root, None, Modes::PRIVATE)
+        let inner =
+            Inner { root: root.to_owned(), lower: None, modes: Modes::PRIVATE, is_brief: true };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Opens `root` and looks into the store at `lower` for whatever `root` lacks. `lower` is
@@ -96,7 +102,8 @@ impl Store {
     }
 
     fn at(root: &Path, lower: Option<PathBuf>, modes: Modes) -> Self {
-        Self { inner: Arc::new(Inner { root: root.to_owned(), lower, modes }) }
+        let inner = Inner { root: root.to_owned(), lower, modes, is_brief: false };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Also proves that the directory can be written.
@@ -212,6 +219,10 @@ impl Store {
         let (root, file, value) = self.read_at(key)?;
         if root == self.root() && !is_recent(file.modified, now) {
             self.touch::<K>(key, now);
+        }
+        if self.inner.is_brief {
+            // A call saved: `exec` closes it.
+            let _ = file.file.into_raw_fd();
         }
         Some(value)
     }

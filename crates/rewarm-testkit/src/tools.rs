@@ -9,6 +9,7 @@ use std::process::Command;
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/tools.txt");
 const CONDA_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/conda-client.txt");
+const XONSH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/xonsh.txt");
 const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target");
 
 /// The canonical path of the environment, which is made if need be.
@@ -62,6 +63,15 @@ pub fn checker(name: &str) -> PathBuf {
 /// If it cannot be made.
 pub fn conda_client() -> PathBuf {
     pinned("conda-client", Path::new(CONDA_CLIENT))
+}
+
+/// An environment with the xonsh shell; made once under `target/checkers`.
+///
+/// # Panics
+///
+/// If it cannot be made.
+pub fn xonsh() -> PathBuf {
+    pinned("xonsh", Path::new(XONSH))
 }
 
 /// An environment under `target/checkers` with what a hash-pinned list names.

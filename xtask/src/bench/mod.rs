@@ -11,6 +11,7 @@ mod project;
 mod run;
 mod table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,7 +30,8 @@ pub(crate) struct Bench {
     tools: PathBuf,
 }
 
-/// Runs the named benchmarks, or all; `--write` puts their tables into `docs/benchmarks.md`.
+/// Runs the named benchmarks, or all; `--write` puts their tables into `docs/benchmarks.md`, where
+/// those of the others stay.
 pub(crate) fn run(names: &[&str]) -> Result<()> {
     let write = names.contains(&"--write");
     let names: Vec<&str> = names.iter().copied().filter(|name| *name != "--write").collect();
@@ -42,27 +44,51 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     build.current_dir(root()).args(["build", "--release", "--locked", "-p", "rewarm"]);
     steps::run(&mut build)?;
     let bench = Bench { rewarm: root().join("target/release/rewarm"), tools };
-    let mut page = String::from(HEADER);
+    let page = root().join("docs/benchmarks.md");
+    let mut sections = sections(&std::fs::read_to_string(&page).unwrap_or_default());
     let mut charts = Vec::new();
     for (name, benchmark) in ALL {
         if names.is_empty() || names.contains(&name) {
             println!("== {name}");
+            let mut section = String::new();
             for table in benchmark(&bench)? {
                 print!("{}", table.text());
-                page.push_str(&table.markdown());
+                section.push_str(&table.markdown());
                 charts.extend(table.into_chart());
             }
+            sections.insert(name.to_owned(), section);
         }
     }
     if write {
         let docs = root().join("docs");
-        write_file(&docs.join("benchmarks.md"), &page)?;
+        write_file(&page, &text(&sections))?;
         for chart in charts {
             write_file(&docs.join(chart.path()), &chart.svg())?;
         }
     }
     Ok(())
 }
+
+/// The tables of each benchmark in a page that was written before.
+fn sections(page: &str) -> BTreeMap<String, String> {
+    let parts = page.split(MARK).skip(1);
+    let parts = parts.filter_map(|part| part.split_once(END));
+    parts.map(|(name, section)| (name.to_owned(), section.to_owned())).collect()
+}
+
+fn text(sections: &BTreeMap<String, String>) -> String {
+    let mut page = HEADER.to_owned();
+    for (name, _) in ALL {
+        if let Some(section) = sections.get(name) {
+            page.extend([MARK, name, END, section]);
+        }
+    }
+    page
+}
+
+/// What comes before and after the name of a benchmark, above its tables.
+const MARK: &str = "\n<!-- cargo xtask bench ";
+const END: &str = " -->\n";
 
 fn write_file(path: &Path, text: &str) -> Result<()> {
     let done = path.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -75,3 +101,21 @@ const HEADER: &str = "# Benchmarks
 Written by `cargo xtask bench --write`: each table is one run on one machine with two shared cores.
 Compare within a table. `x` columns are relative to the first row.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_one_benchmark_leave_the_others_where_they_are() {
+        let mut known = sections("# Benchmarks\n");
+        assert!(known.is_empty());
+        for (name, _) in ALL.iter().rev() {
+            known.insert((*name).to_owned(), format!("\n## of {name}\n"));
+        }
+        let page = text(&known);
+        assert_eq!(sections(&page), known);
+        let first = page.find("## of fetch").expect("there");
+        assert!(first < page.find("## of check").expect("there"), "{page}");
+    }
+}

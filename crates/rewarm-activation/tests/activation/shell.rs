@@ -137,8 +137,11 @@ fn dumps(shell: &str, script: &[u8], caller: &Variables) -> Option<Vec<Variables
         "xonsh" => &["--no-rc"],
         _ => &[],
     };
-    let path = path_of_the_test();
-    let mut programs = std::env::split_paths(&path).map(|dir| dir.join(shell));
+    let mut dirs: Vec<_> = std::env::split_paths(&path_of_the_test()).collect();
+    if shell == "xonsh" {
+        dirs.insert(0, rewarm_testkit::tools::xonsh().join("bin"));
+    }
+    let mut programs = dirs.iter().map(|dir| dir.join(shell));
     let Some(program) = programs.find(|program| program.is_file()) else {
         eprintln!("SKIPPED: {shell} is not installed");
         return None;

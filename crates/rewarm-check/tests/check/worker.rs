@@ -128,7 +128,8 @@ seen = [
     gc.isenabled(), gc.get_threshold(), sorted(sys.path_importer_cache),
     sorted(sys.modules), os.umask(0o22), os.getpriority(os.PRIO_PROCESS, 0), os.getuid(), os.getgroups(),
     sorted(os.sched_getaffinity(0)),
-    [line for line in open('/proc/self/status') if line.startswith(('Sig', 'Cap', 'Umask', 'NoNew'))],
+    [line for line in open('/proc/self/status')
+     if line.startswith(('SigPnd', 'SigBlk', 'SigIgn', 'SigCgt', 'Cap', 'Umask', 'NoNew'))],
 ]
 with open('seen', 'w') as file:
     file.write('\\n'.join(map(repr, seen)))
