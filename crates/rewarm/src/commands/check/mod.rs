@@ -2,41 +2,51 @@
 //!
 //! Standard output and the exit code are the checker's own; what rewarm has to say about it is one
 //! line on standard error for each checker. Several checkers run at once, and answer in the order in
-//! which they were named.
+//! which they were named. Paths in other projects, `--all`, Python versions and platforms make several
+//! *partitions* (see `partition`): each is answered as if it had been asked alone, in its directory.
 
+mod at_once;
 mod changed;
 mod explain;
 mod limit;
 mod output;
+mod partition;
 mod program;
+mod projects;
+mod told;
 mod tool;
 mod watch;
 pub(super) mod worker;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rewarm_check::{CheckError, Event, Report, Request, Reuse};
-use serde_json::json;
+use rewarm_check::{Report, Request};
 
 use crate::args::Check;
-use crate::commands::check::limit::Limit;
+use crate::commands::check::at_once::{ask, ask_all, failure};
 use crate::commands::check::output::Outputs;
+use crate::commands::check::partition::{Group, Variant};
+use crate::commands::check::told::{Section, tell, time, verdict};
 use crate::commands::check::tool::Tool;
 use crate::commands::print_json;
-use crate::context::{Context, now};
+use crate::context::Context;
 use crate::environment::{self, Activated, Entered, Wish, Workspace};
 use crate::error::{Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::ui::Bar;
 
 /// What one checker said.
 struct Answer {
     tool: Tool,
+    variant: Variant,
     report: Report,
     /// The root of the project.
     project: PathBuf,
+    /// Where the checker ran.
+    cwd: PathBuf,
+    /// The environment's prefix.
+    environment: PathBuf,
     seconds: f64,
 }
 
@@ -44,101 +54,226 @@ struct Answer {
 struct Prepared {
     workspace: Workspace,
     activated: Activated,
-    /// One for each tool; none if there is nothing to check.
+    /// The variants in which there is something to check or not; never empty.
+    variants: Vec<Variant>,
+    /// For each variant one for each tool, or none if there is nothing to check.
     questions: Vec<Question>,
 }
 
 struct Question {
     tool: Tool,
+    variant: Variant,
     found: Option<program::Found>,
     request: Request,
 }
 
+/// A project among several.
+struct Project {
+    /// The way to it from the working directory.
+    way: PathBuf,
+    prepared: Result<Prepared, Failure>,
+    /// What was said while it was prepared.
+    said: Vec<String>,
+}
+
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
-    if args.watch {
-        return watch::run(context, args);
-    }
     let started = Instant::now();
     let outputs = Outputs::parse(&args.output, &context.settings.caller.cwd)?;
+    let here = environment::canonical_start(context)?;
+    let groups = groups(&here, args)?;
+    let is_here = matches!(groups.as_slice(), [Group { directory: None, .. }]);
+    if args.watch {
+        return if is_here { watch::run(context, args) } else { Err(unwatchable()) };
+    }
+    if !is_here {
+        let projects = prepare_all(context, args, &here, groups)?;
+        return several(context, args, (&outputs, started), &projects);
+    }
     let prepared = prepare(context, args)?;
+    if prepared.variants.len() > 1 {
+        let project = Project { way: ".".into(), prepared: Ok(prepared), said: Vec::new() };
+        return several(context, args, (&outputs, started), &[project]);
+    }
     let answers = ask(context, &prepared, started, &Interrupt::watch()?)?;
     if context.settings.json {
-        print_json(&as_json(&answers))?;
+        print_json(&told::as_json(&answers))?;
     } else {
-        outputs.write(context, &answers)?;
+        outputs.write(&answers)?;
     }
     tell(context, args, &prepared, &answers);
     context.sweep_in_passing();
     Ok(verdict(&answers))
 }
 
+fn unwatchable() -> Failure {
+    Failure::usage("`--watch` is for one project, and others are to check")
+        .hint("name the project: `rewarm -C DIR check --watch`")
+}
+
+/// Where to check what.
+fn groups(here: &Path, args: &Check) -> Result<Vec<Group>, Failure> {
+    if args.all {
+        let found = projects::below(here)?;
+        if found.is_empty() {
+            let text = format!("there is no project at or below `{}`", here.display());
+            return Err(Failure::usage(text)
+                .hint("leave out `--all` to check the working directory as it is"));
+        }
+        return Ok(partition::all(here, found));
+    }
+    if args.paths.is_empty() {
+        return Ok(partition::groups(None, &[]));
+    }
+    let named: Vec<_> = args.paths.iter().map(|path| projects::locate(here, path)).collect();
+    Ok(partition::groups(projects::nearest(here).as_deref(), &named))
+}
+
+/// Prepares one project after the other. One that cannot be entered is no reason to leave out others.
+fn prepare_all(
+    context: &Context<'_>,
+    args: &Check,
+    here: &Path,
+    groups: Vec<Group>,
+) -> Result<Vec<Project>, Failure> {
+    let mut projects = Vec::new();
+    for Group { directory, paths } in groups {
+        let way = partition::way(here, directory.as_deref().unwrap_or(here));
+        let args = Check { paths, ..args.clone() };
+        context.ui.hold();
+        let prepared = match &directory {
+            None => prepare(context, &args),
+            Some(directory) => context.in_directory(directory.clone()).and_then(|inner| {
+                let entered = enter_other(&inner, &args, here)?;
+                prepare_entered(&inner, &args, entered)
+            }),
+        };
+        let said = context.ui.release();
+        projects.push(Project { way, prepared, said });
+    }
+    Ok(projects)
+}
+
+/// Asks about several partitions, and tells the answers of one after the other.
+fn several(
+    context: &Context<'_>,
+    args: &Check,
+    (outputs, started): (&Outputs, Instant),
+    projects: &[Project],
+) -> Outcome {
+    let prepared: Vec<&Prepared> =
+        projects.iter().filter_map(|project| project.prepared.as_ref().ok()).collect();
+    let asked = ask_all(context, &prepared, started, &Interrupt::watch()?)?;
+    let mut asked = asked.iter();
+    let mut sections = Vec::new();
+    let plain = Variant::default();
+    for project in projects {
+        let failed = |failure| Section::failed(project, &plain, failure);
+        match &project.prepared {
+            Err(failure) => sections.push(failed(failure)),
+            Ok(prepared) => match asked.next().expect("every prepared project was asked about") {
+                Err(failure) => sections.push(failed(failure)),
+                Ok(answers) => sections.extend(Section::of(project, prepared, answers)),
+            },
+        }
+    }
+    if context.settings.json {
+        print_json(&told::list_as_json(&sections))?;
+    } else {
+        let answers: Vec<&Answer> = sections.iter().flat_map(Section::answers).copied().collect();
+        outputs.write_whole(&answers)?;
+    }
+    for section in &sections {
+        section.tell(context, args, outputs)?;
+    }
+    context.ui.note(&told::total(&sections, started.elapsed().as_secs_f64()));
+    context.sweep_in_passing();
+    Ok(sections.iter().map(Section::verdict).max().unwrap_or(0))
+}
+
 /// Enters the environment and finds out what there is to ask.
 fn prepare(context: &Context<'_>, args: &Check) -> Result<Prepared, Failure> {
-    let Entered { workspace, activated, summary: installed } = enter(context, args)?;
-    let tools = tool::wanted(&args.tool, &workspace.config.check.tools)?;
+    prepare_entered(context, args, enter(context, args)?)
+}
+
+fn prepare_entered(
+    context: &Context<'_>,
+    args: &Check,
+    entered: Entered,
+) -> Result<Prepared, Failure> {
+    let Entered { workspace, activated, summary } = entered;
+    let check = &workspace.config.check;
+    let tools = tool::wanted(&args.tool, &check.tools)?;
     if tools.len() > 1 && !args.arguments.is_empty() {
         return Err(Failure::usage(
             "arguments after `--` are for one tool, and several are to check",
         )
         .hint("name one with `--tool`, or put the settings into the tools' configuration"));
     }
-    if let Some(summary) = &installed {
+    if let Some(summary) = &summary {
         context.ui.note(summary);
     }
-    let mut args = args.clone();
+    let variants = partition::variants(&check.python_versions, &check.platforms, &args.arguments);
     let mut questions = Vec::new();
-    if changed::narrow(context, &mut args, &tools, |args| {
-        request(context, &workspace, &activated, args, Tool::Mypy)
-    })? {
-        for tool in tools {
+    for variant in &variants {
+        let request =
+            |args: &Check, tool| request(context, (&workspace, &activated), args, (tool, variant));
+        let mut args = args.clone();
+        if !changed::narrow(context, &mut args, &tools, |args| request(args, Tool::Mypy))? {
+            continue;
+        }
+        for tool in &tools {
             let found = match tool {
                 Tool::Mypy => None,
-                Tool::Other(checker) => Some(program::find(context, &workspace.prefix, checker)?),
+                Tool::Other(checker) => Some(program::find(context, &workspace.prefix, *checker)?),
             };
-            let request = request(context, &workspace, &activated, &args, tool);
-            questions.push(Question { tool, found, request });
+            let (variant, request) = (variant.clone(), request(&args, *tool));
+            questions.push(Question { tool: *tool, variant, found, request });
         }
     }
-    Ok(Prepared { workspace, activated, questions })
-}
-
-/// Says what was done and reused, and whatever else was asked for.
-fn tell(context: &Context<'_>, args: &Check, prepared: &Prepared, answers: &[Answer]) {
-    for answer in answers {
-        context.ui.note(&summary(answer));
-        if args.explain {
-            explain::explain(context, answer, answers.len() > 1);
-        }
-        if args.stats {
-            context.ui.explain(&explain::stats(answer));
-        }
-    }
-    if let Some(reason) = prepared.activated.miss.as_ref().filter(|_| args.explain) {
-        context.ui.explain(&format!("activation: computed anew, because {reason}"));
-    }
-}
-
-/// The worst of all.
-fn verdict(answers: &[Answer]) -> u8 {
-    answers.iter().map(|answer| answer.tool.verdict(answer.report.exit_code)).max().unwrap_or(0)
+    Ok(Prepared { workspace, activated, variants, questions })
 }
 
 fn enter(context: &Context<'_>, args: &Check) -> Result<Entered, Failure> {
+    let workspace = Workspace::find_with(context, args.environment.as_deref())?;
+    enter_found(context, args, workspace)
+}
+
+fn enter_found(
+    context: &Context<'_>,
+    args: &Check,
+    workspace: Workspace,
+) -> Result<Entered, Failure> {
     let wish = Wish { environment: args.environment.as_deref(), ..Wish::default() };
     match args.no_install {
-        true => environment::enter_as_it_is(context, wish),
-        false => environment::enter(context, wish, false),
+        true => environment::enter_found_as_it_is(context, workspace, wish),
+        false => environment::enter_found(context, workspace, wish, false),
     }
+}
+
+/// The same for another project than the one that the caller is in: if it has no environment of its
+/// own, that of a project above it.
+fn enter_other(context: &Context<'_>, args: &Check, here: &Path) -> Result<Entered, Failure> {
+    let own = Workspace::find_own(context, args.environment.as_deref())?;
+    if !own.has_environment()
+        && let Some(lender) = projects::lender(&context.settings.start, here)
+    {
+        let lender = context.in_directory(lender)?;
+        let lent = Workspace::find_own(&lender, args.environment.as_deref())?;
+        let entered = enter_found(&lender, args, lent)?;
+        let workspace = Workspace { root: own.root, config: own.config, ..entered.workspace };
+        return Ok(Entered { workspace, ..entered });
+    }
+    enter_found(context, args, own)
 }
 
 fn request(
     context: &Context<'_>,
-    workspace: &Workspace,
-    activated: &Activated,
+    (workspace, activated): (&Workspace, &Activated),
     args: &Check,
-    tool: Tool,
+    (tool, variant): (Tool, &Variant),
 ) -> Request {
-    let arguments: Vec<OsString> = args.paths.iter().chain(&args.arguments).cloned().collect();
+    let given = args.paths.iter().chain(&args.arguments).cloned();
+    let arguments: Vec<OsString> = variant.arguments(tool).into_iter().chain(given).collect();
     let mut variables = environment::child_variables(context, &activated.activation);
     // A tool's output is a file; what it would make of this terminal it has to be told.
     if let Some(colors) = context.settings.colors_answers() {
@@ -155,141 +290,4 @@ fn request(
         extra_inputs: workspace.config.check.inputs.clone(),
         worker: worker::options(context, workspace, args),
     }
-}
-
-/// Asks every tool, all at once.
-fn ask(
-    context: &Context<'_>,
-    prepared: &Prepared,
-    started: Instant,
-    interrupt: &Interrupt,
-) -> Result<Vec<Answer>, Failure> {
-    let Prepared { workspace, questions, .. } = prepared;
-    let store = context.store()?;
-    let spinner: std::sync::OnceLock<Bar> = std::sync::OnceLock::new();
-    let limit = Limit::new(workspace.config.check.timeout);
-    let now = now();
-    let names =
-        questions.iter().map(|question| question.tool.name()).collect::<Vec<_>>().join(", ");
-    let tell = |event| match event {
-        Event::Started { group } => {
-            interrupt.ends(group);
-            limit.watches(group);
-        }
-        Event::Running { files } => {
-            let verb = if questions.len() == 1 { "is" } else { "are" };
-            let label = format!("{names} {verb} checking {files} files");
-            spinner.get_or_init(|| context.ui.spinner(&label));
-        }
-        Event::Uncached { reason } => context.ui.warn(&format!("nothing was kept: {reason}")),
-        _ => {}
-    };
-    let answer = |Question { tool, found, request }: &Question| {
-        let report = match found {
-            None => rewarm_check::check(store, request, now, &tell),
-            Some(found) => rewarm_check::check_with(store, &found.program, request, now, &tell),
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        let project = workspace.root.clone();
-        report.map(|report| Answer { tool: *tool, report, project, seconds })
-    };
-    let answers: Vec<_> = match questions.as_slice() {
-        [one] => vec![answer(one)],
-        several => std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                several.iter().map(|question| scope.spawn(|| answer(question))).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().map(join).collect()
-        }),
-    };
-    drop(spinner);
-    interrupt.over();
-    if let Some(signal) = interrupt.caught() {
-        return Err(Failure::interrupted(signal));
-    }
-    let answers = answers.into_iter().map(|answer| answer.map_err(failure));
-    let answers: Vec<_> = answers.collect::<Result<_, _>>()?;
-    answers.iter().try_for_each(|answer| limit.check(answer.tool.name(), &answer.report))?;
-    Ok(answers)
-}
-
-fn failure(error: CheckError) -> Failure {
-    match error {
-        CheckError::NoMypy { .. } => Failure::usage(error)
-            .hint("add `mypy` to the project's development dependencies and lock again"),
-        CheckError::Glob { .. } => Failure::usage(error).hint("mend `tool.rewarm.check.inputs`"),
-        other => Failure::world(other),
-    }
-}
-
-/// What was done, and what was reused.
-fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
-    let (name, seconds) = (tool.name(), *seconds);
-    let files = match report.files {
-        1 => "1 source file".to_owned(),
-        files => format!("{files} source files"),
-    };
-    match &report.reuse {
-        Reuse::Replayed => {
-            format!("replayed: nothing changed in {files}, {name} was not run ({})", time(seconds))
-        }
-        Reuse::Ran { seeded, modules_rechecked, unstored, .. } => {
-            let how = match (seeded, modules_rechecked) {
-                (false, None) if *tool != Tool::Mypy => "the whole".to_owned(),
-                (_, Some(1)) => "1 module checked again".to_owned(),
-                (true, Some(count)) => format!("{count} modules checked again"),
-                (false, Some(count)) => format!("{count} modules checked"),
-                (true, None) => "started from its last results".to_owned(),
-                (false, None) => "started from nothing".to_owned(),
-            };
-            let kept = match unstored {
-                None => String::new(),
-                Some(reason) => format!("; not kept, because {reason}"),
-            };
-            format!("{name} ran on {files}: {how} ({}){kept}", time(seconds))
-        }
-    }
-}
-
-fn time(seconds: f64) -> String {
-    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
-}
-
-/// One tool's answer as an object, those of several as a list.
-fn as_json(answers: &[Answer]) -> serde_json::Value {
-    match answers {
-        [one] => object(&one.report),
-        several => {
-            let objects = several.iter().map(|answer| {
-                let mut object = object(&answer.report);
-                object["tool"] = answer.tool.name().into();
-                object
-            });
-            objects.collect()
-        }
-    }
-}
-
-fn object(report: &Report) -> serde_json::Value {
-    let (replayed, rechecked, unstored) = match &report.reuse {
-        Reuse::Replayed => (true, None, None),
-        Reuse::Ran { modules_rechecked, unstored, .. } => {
-            (false, *modules_rechecked, unstored.clone())
-        }
-    };
-    let (modules, carried) = explain::as_json(&report.reuse);
-    json!({
-        "exit_code": report.exit_code,
-        "stdout": String::from_utf8_lossy(&report.stdout),
-        "stderr": String::from_utf8_lossy(&report.stderr),
-        "replayed": replayed,
-        "modules_rechecked": rechecked,
-        "modules": modules,
-        "carried_over": carried,
-        "not_kept_because": unstored,
-        "differs": report.differs,
-        "files": report.files,
-    })
 }
