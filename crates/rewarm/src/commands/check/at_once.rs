@@ -81,6 +81,7 @@ pub(super) fn ask_all(
         report.map(|report| Answer {
             tool: *tool,
             variant: variant.clone(),
+            partition: None,
             report,
             project: workspace.root.clone(),
             cwd: request.cwd.clone(),

@@ -155,7 +155,7 @@ pub(super) fn findings(answers: &[&Answer]) -> Vec<Findings> {
     let is_root = |dir: &&Path| [".git", ".hg", ".jj"].iter().any(|name| dir.join(name).exists());
     answers
         .iter()
-        .map(|Answer { tool, report, project, cwd, .. }| {
+        .map(|Answer { tool, partition, report, project, cwd, .. }| {
             let cwd = cwd.canonicalize().unwrap_or_else(|_| cwd.clone());
             let repository = cwd.ancestors().find(is_root).unwrap_or(project).to_owned();
             let bases = Bases { cwd, repository };
@@ -163,6 +163,7 @@ pub(super) fn findings(answers: &[&Answer]) -> Vec<Findings> {
             let exit_code = report.exit_code;
             Findings {
                 tool: tool.name(),
+                partition: partition.clone(),
                 exit_code,
                 replayed: report.reuse == rewarm_check::Reuse::Replayed,
                 diagnostics: output::diagnostics(tool.name(), streams, exit_code, &bases),

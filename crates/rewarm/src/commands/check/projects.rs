@@ -61,7 +61,7 @@ pub(super) fn locate(cwd: &Path, given: &OsStr) -> Named {
 }
 
 /// All projects at and below a canonical directory, sorted. Those with nothing but an environment count
-/// only if there is a source.
+/// only if there is a source that lies in no project further down.
 pub(super) fn below(root: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     walk(root, &mut found).map_err(|error| unreadable(root, error))?;
@@ -69,7 +69,7 @@ pub(super) fn below(root: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(without_ignored(root, found))
 }
 
-/// Takes in what is at and below a directory, and says whether there is a source.
+/// Takes in the projects at and below a directory, and says whether there is a source outside them.
 fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<bool> {
     const SKIPPED: [&str; 3] = ["node_modules", "__pycache__", "site-packages"];
     let mut has_source = false;
@@ -96,6 +96,7 @@ fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<bool> {
     let marks = Marks::of(directory);
     if marks.configuration || marks.environment && has_source {
         found.push(directory.to_owned());
+        has_source = false;
     }
     Ok(has_source)
 }
@@ -182,9 +183,18 @@ fn without_ignored(root: &Path, found: Vec<PathBuf>) -> Vec<PathBuf> {
             path = above;
         }
     }
-    let ignored = questions.iter().flat_map(|(repository, paths)| ignored(repository, paths));
-    let ignored: Vec<PathBuf> = ignored.collect();
-    let counts = |project: &PathBuf| !ignored.iter().any(|above| project.starts_with(above));
+    let mut all_ignored = Vec::new();
+    for (repository, mut paths) in questions {
+        if repository != root && root.starts_with(repository) {
+            paths.push(root);
+        }
+        let found = ignored(repository, &paths);
+        // Whoever starts in an ignored directory means it.
+        if !found.iter().any(|path| path == root) {
+            all_ignored.extend(found);
+        }
+    }
+    let counts = |project: &PathBuf| !all_ignored.iter().any(|above| project.starts_with(above));
     found.iter().filter(|project| counts(project)).cloned().collect()
 }
 
@@ -211,4 +221,144 @@ fn ignored(repository: &Path, paths: &[&Path]) -> Vec<PathBuf> {
     let Ok(answer) = answer else { return Vec::new() };
     let names = answer.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     names.map(|name| PathBuf::from(OsString::from(OsStr::from_bytes(name)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A canonical directory with these files; what ends in a slash is a git repository.
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        for (name, text) in files {
+            let path = root.join(name);
+            if name.ends_with('/') || name.is_empty() {
+                fs::create_dir_all(&path).unwrap();
+                let mut git = Command::new("git");
+                assert!(git.args(["init", "--quiet"]).arg(&path).status().unwrap().success());
+            } else {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+        }
+        (directory, root)
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let found = below(root).unwrap();
+        let relative = |path: &PathBuf| path.strip_prefix(root).unwrap().display().to_string();
+        found.iter().map(relative).collect()
+    }
+
+    #[test]
+    fn configuration_or_an_environment_with_sources_makes_a_project() {
+        let (_kept, root) = tree(&[
+            ("a/mypy.ini", ""),
+            ("b/.mypy.ini", ""),
+            ("c/setup.cfg", "[metadata]\n[mypy]\n"),
+            ("d/pyproject.toml", "[tool.mypy]\n"),
+            ("e/pyproject.toml", "[tool.rewarm.check]\n"),
+            ("f/rewarm.toml", ""),
+            ("g/uv.lock", ""),
+            ("g/src/x.py", ""),
+            ("h/pixi.toml", ""),
+            ("h/x.pyi", ""),
+            ("i/.venv/pyvenv.cfg", ""),
+            ("i/x.py", ""),
+            ("j/pyproject.toml", "[tool.mypy\n"),
+        ]);
+        assert_eq!(names(&root), ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
+    }
+
+    #[test]
+    fn what_only_looks_like_one_is_none() {
+        let (_kept, root) = tree(&[
+            ("a/pyproject.toml", "[project]\ndescription = 'mypy'\n[tool.rewarm.tasks]\n"),
+            ("a/x.py", ""),
+            ("b/setup.cfg", "[mypy-x]\n[options]\n"),
+            ("b/x.py", ""),
+            ("c/pixi.toml", "for another language"),
+            ("c/main.c", ""),
+            (".hidden/mypy.ini", ""),
+            ("node_modules/mypy.ini", ""),
+            ("env/pyvenv.cfg", ""),
+            ("env/lib/mypy.ini", ""),
+            ("conda/conda-meta/history", ""),
+            ("conda/mypy.ini", ""),
+            ("docs/requirements.txt", ""),
+            ("docs/conf.py", ""),
+            // Everything in it belongs to a project further down.
+            ("uv.lock", ""),
+            ("d/e/mypy.ini", ""),
+            ("d/e/x.py", ""),
+        ]);
+        for loose in ["a/x.py", "b/x.py", "docs/conf.py"] {
+            assert_eq!(names(&root), ["", "d/e"], "the root has sources of its own: {loose}");
+            fs::remove_file(root.join(loose)).unwrap();
+        }
+        symlink(root.join("d/e"), root.join("link")).unwrap();
+        symlink(&root, root.join("d/loop")).unwrap();
+        assert_eq!(names(&root), ["d/e"]);
+    }
+
+    #[test]
+    fn what_git_ignores_does_not_count_in_whichever_repository() {
+        let (_kept, root) = tree(&[
+            ("", ""),
+            (".gitignore", "build/\n/vendor/\n"),
+            ("a/mypy.ini", ""),
+            ("a/build/copy/mypy.ini", ""),
+            ("vendor/b/", ""),
+            ("vendor/b/c/mypy.ini", ""),
+            ("inner/", ""),
+            ("inner/.gitignore", "out\n"),
+            ("inner/mypy.ini", ""),
+            ("inner/d/mypy.ini", ""),
+            ("inner/out/mypy.ini", ""),
+        ]);
+        assert_eq!(names(&root), ["a", "inner", "inner/d"]);
+        assert_eq!(names(&root.join("vendor")), ["b/c"]);
+    }
+
+    #[test]
+    fn a_path_lies_in_the_nearest_project_upwards() {
+        let (_kept, root) = tree(&[
+            ("mypy.ini", ""),
+            ("a/setup.cfg", "[mypy]\n"),
+            ("a/src/x.py", ""),
+            ("b/y.py", ""),
+        ]);
+        symlink(root.join("a/src"), root.join("link")).unwrap();
+        symlink(root.join("b/y.py"), root.join("a/z.py")).unwrap();
+        let place = |given: &str| locate(&root, OsStr::new(given)).project;
+        let a = |path: &str| Some((root.join("a"), PathBuf::from(path)));
+        assert_eq!(place("a"), a(""));
+        assert_eq!(place("./a/src/x.py"), a("src/x.py"));
+        assert_eq!(place("a/none/at/all.py"), a("none/at/all.py"));
+        assert_eq!(place("link/x.py"), a("src/x.py"));
+        assert_eq!(place("a/z.py"), a("z.py"));
+        assert_eq!(place("b/../b/y.py"), Some((root.clone(), "b/y.py".into())));
+        assert_eq!(place("@a/list"), None);
+    }
+
+    #[test]
+    fn an_environment_is_lent_within_the_repository_only() {
+        let (_kept, root) = tree(&[
+            ("uv.lock", ""),
+            ("r/", ""),
+            ("r/a/b/mypy.ini", ""),
+            ("s/pylock.toml", ""),
+            ("s/c/mypy.ini", ""),
+        ]);
+        assert_eq!(lender(&root.join("r/a/b"), &root), None);
+        fs::write(root.join("r/a/pylock.toml"), "").unwrap();
+        assert_eq!(lender(&root.join("r/a/b"), &root), Some(root.join("r/a")));
+        // Without a repository, up to the working directory.
+        assert_eq!(lender(&root.join("s/c"), &root), Some(root.join("s")));
+        assert_eq!(lender(&root.join("s/c"), &root.join("r")), None);
+    }
 }

@@ -1,6 +1,8 @@
 //! What rewarm says about answers: a line each, `--explain`, `--stats`, `--json`, and the headings and
 //! the last line where several partitions were checked.
 
+use std::path::{Path, PathBuf};
+
 use rewarm_check::{Report, Reuse};
 use serde_json::{Value, json};
 
@@ -8,34 +10,51 @@ use crate::args::Check;
 use crate::commands::check::output::Outputs;
 use crate::commands::check::partition::Variant;
 use crate::commands::check::tool::Tool;
-use crate::commands::check::{Answer, Prepared, Project, explain};
+use crate::commands::check::{Answer, Prepared, explain};
 use crate::context::Context;
 use crate::error::Failure;
 
+/// A project, and what became of it.
+pub(super) struct Answered {
+    /// The way to it from the working directory.
+    pub(super) way: PathBuf,
+    /// What was said while it was prepared.
+    pub(super) said: Vec<String>,
+    /// `None` if it could not be.
+    pub(super) prepared: Option<Prepared>,
+    pub(super) answers: Result<Vec<Answer>, Failure>,
+}
+
 /// A partition, and what became of it.
 pub(super) struct Section<'a> {
-    project: &'a Project,
-    variant: &'a Variant,
+    project: &'a Answered,
+    variant: Variant,
     answers: Result<Vec<&'a Answer>, &'a Failure>,
     /// Whether it is the first of its project.
     is_first: bool,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn failed(project: &'a Project, variant: &'a Variant, failure: &'a Failure) -> Self {
-        Self { project, variant, answers: Err(failure), is_first: true }
-    }
-
-    /// The partitions of a project.
-    pub(super) fn of(
-        project: &'a Project,
-        prepared: &'a Prepared,
-        answers: &'a [Answer],
-    ) -> impl Iterator<Item = Self> {
-        prepared.variants.iter().enumerate().map(move |(index, variant)| {
-            let answers = answers.iter().filter(|answer| answer.variant == *variant).collect();
+    /// The partitions of a project; a failure is one, whatever it would have been otherwise.
+    pub(super) fn of(project: &'a Answered) -> Vec<Self> {
+        let (all, prepared) = match (&project.answers, &project.prepared) {
+            (Ok(answers), Some(prepared)) => (answers, prepared),
+            (answers, _) => {
+                let answers = answers.as_ref().map(|answers| answers.iter().collect());
+                return vec![Self {
+                    project,
+                    variant: Variant::default(),
+                    answers,
+                    is_first: true,
+                }];
+            }
+        };
+        let variants = prepared.variants.iter().enumerate().map(|(index, variant)| {
+            let answers = all.iter().filter(|answer| answer.variant == *variant).collect();
+            let variant = variant.clone();
             Self { project, variant, answers: Ok(answers), is_first: index == 0 }
-        })
+        });
+        variants.collect()
     }
 
     pub(super) fn answers(&self) -> &[&'a Answer] {
@@ -49,7 +68,7 @@ impl<'a> Section<'a> {
         args: &Check,
         outputs: &Outputs,
     ) -> Result<(), Failure> {
-        let name = self.name();
+        let name = name(&self.project.way, &self.variant);
         context.ui.note(&format!("in {name}:"));
         if self.is_first {
             self.project.said.iter().for_each(|line| context.ui.explain(line));
@@ -63,21 +82,12 @@ impl<'a> Section<'a> {
                 tell_of(context, args, answers, Some(&name));
             }
         }
-        if let Ok(prepared) = &self.project.prepared
+        if let Some(prepared) = &self.project.prepared
             && self.is_first
         {
             tell_of_activation(context, args, prepared);
         }
         Ok(())
-    }
-
-    /// For people.
-    fn name(&self) -> String {
-        let project = self.project.way.display();
-        match self.variant.is_plain() {
-            true => format!("`{project}`"),
-            false => format!("`{project}` for {}", self.variant),
-        }
     }
 
     /// The exit code that it asks for.
@@ -87,6 +97,12 @@ impl<'a> Section<'a> {
             Err(failure) => failure.kind.code(),
         }
     }
+}
+
+/// A partition's name.
+pub(super) fn name(way: &Path, variant: &Variant) -> String {
+    let project = way.display();
+    if variant.is_plain() { format!("{project}") } else { format!("{project}, {variant}") }
 }
 
 /// The worst of all.
