@@ -182,6 +182,11 @@ impl Snapshot {
         trees.map(|(_, _, tree)| tree.sources(own)).sum()
     }
 
+    /// Of all files that were walked past.
+    pub(crate) fn witnesses(&self) -> impl Iterator<Item = &Witness> {
+        self.trees.iter().flat_map(|(_, _, tree)| tree.files.iter().map(|(_, witness)| witness))
+    }
+
     /// All facets, for comparing runs.
     pub(crate) fn all_facets(&self) -> Vec<Facet> {
         let mut all = self.facets.clone();

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use replay::Told;
 pub use replay::check_with;
+pub(crate) use replay::state;
 
 /// A checker that is run as a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

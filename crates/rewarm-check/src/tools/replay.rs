@@ -19,6 +19,7 @@ use crate::observed::Observed;
 use crate::replay::{DIFFERENCES, Trace};
 use crate::request::{CheckError, Event, Report, Request, Reuse, Timing};
 use crate::run;
+use crate::state::State;
 use crate::tools::Program;
 use crate::tools::key::{Question, Snapshot, child_variables};
 use crate::witness::Table;
@@ -65,10 +66,7 @@ pub fn check_with(
     let mut request = request.clone();
     request.python = std::path::absolute(&request.python)
         .map_err(|source| CheckError::Interpreter { path: request.python.clone(), source })?;
-    let mut subject = Subject::new(store, &request)?;
-    if let Some(home) = &program.home {
-        subject.places.add("tool", home);
-    }
+    let subject = subject(store, program, &request)?;
     let globs = globs(&request.extra_inputs)?;
     let question = Question { subject: &subject, program, globs };
     let mut table = Table::load_for(store, program.checker.name(), &subject.root, now);
@@ -77,6 +75,33 @@ pub fn check_with(
     let report = check.answer(&mut table);
     check.note("the table of file states", table.save(store));
     report
+}
+
+/// The state of all inputs.
+pub(crate) fn state(
+    store: &Store,
+    program: &Program,
+    request: &Request,
+    now: SystemTime,
+) -> Result<State, CheckError> {
+    let subject = subject(store, program, request)?;
+    let globs = globs(&request.extra_inputs)?;
+    let question = Question { subject: &subject, program, globs };
+    let mut table = Table::load_for(store, program.checker.name(), &subject.root, now);
+    let snapshot = Snapshot::take(&question, &mut table)?;
+    Ok(State::new(snapshot.all_facets(), snapshot.witnesses()))
+}
+
+fn subject<'a>(
+    store: &Store,
+    program: &Program,
+    request: &'a Request,
+) -> Result<Subject<'a>, CheckError> {
+    let mut subject = Subject::new(store, request)?;
+    if let Some(home) = &program.home {
+        subject.places.add("tool", home);
+    }
+    Ok(subject)
 }
 
 struct Check<'a> {

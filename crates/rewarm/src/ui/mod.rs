@@ -6,6 +6,7 @@
 mod bar;
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Failure;
 pub(crate) use crate::ui::bar::{Bar, size};
@@ -40,13 +41,15 @@ pub(crate) struct Ui {
     color: bool,
     verbosity: Verbosity,
     screen: Screen,
+    /// Lines that wait for [`Ui::release`]; `None` if lines are written at once.
+    held: Mutex<Option<Vec<String>>>,
 }
 
 impl Ui {
     /// `color` and `progress` are final decisions; see [`Ui::wants_color`].
     pub(crate) fn new(color: bool, progress: bool, verbosity: Verbosity) -> Self {
         let draws = progress && verbosity != Verbosity::Quiet && std::io::stderr().is_terminal();
-        Self { color, verbosity, screen: Screen::new(draws) }
+        Self { color, verbosity, screen: Screen::new(draws), held: Mutex::default() }
     }
 
     /// `--color`, then `NO_COLOR`, `CLICOLOR_FORCE`, then whether `terminal` is one.
@@ -121,7 +124,24 @@ impl Ui {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
+    /// Keeps lines back from now on; bars are drawn all the same.
+    pub(crate) fn hold(&self) {
+        *self.held() = Some(Vec::new());
+    }
+
+    /// Gives the lines that were kept back; later ones are written at once.
+    pub(crate) fn release(&self) -> Vec<String> {
+        self.held().take().unwrap_or_default()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn line(&self, text: &str) {
-        self.screen.line(text);
+        match &mut *self.held() {
+            Some(lines) => lines.push(text.to_owned()),
+            None => self.screen.line(text),
+        }
     }
 }
