@@ -165,17 +165,13 @@ pub(super) fn total(sections: &[Section<'_>], seconds: f64) -> String {
 /// What was done, and what was reused.
 fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
     let (name, seconds) = (tool.name(), *seconds);
-    let files = match report.files {
-        1 => "1 source file".to_owned(),
-        files => format!("{files} source files"),
-    };
     match &report.reuse {
         Reuse::Replayed => {
-            format!("replayed: nothing changed in {files}, {name} was not run ({})", time(seconds))
+            format!("replayed: nothing changed, {name} was not run ({})", time(seconds))
         }
         Reuse::Ran { seeded, modules_rechecked, unstored, .. } => {
             let how = match (seeded, modules_rechecked) {
-                (false, None) if *tool != Tool::Mypy => "the whole".to_owned(),
+                (false, None) if *tool != Tool::Mypy => "everything checked".to_owned(),
                 (_, Some(1)) => "1 module checked again".to_owned(),
                 (true, Some(count)) => format!("{count} modules checked again"),
                 (false, Some(count)) => format!("{count} modules checked"),
@@ -186,7 +182,7 @@ fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
                 None => String::new(),
                 Some(reason) => format!("; not kept, because {reason}"),
             };
-            format!("{name} ran on {files}: {how} ({}){kept}", time(seconds))
+            format!("{name} ran: {how} ({}){kept}", time(seconds))
         }
     }
 }
