@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rayon::prelude::*;
-use rewarm_store::{Digest, Store, Tree};
+use rewarm_store::{Digest, LinkMode, Store, Tree};
 use rustix::fs::{FlockOperation, flock};
 use uv_distribution_filename::WheelFilename;
 use uv_install_wheel::{InstallState, Layout};
@@ -26,18 +26,6 @@ use crate::present::Installed;
 use crate::uninstall::{remove_traces, uninstall};
 use crate::venv::{LOCK_NAME, VenvError};
 use crate::wheel::{UnpackError, unpack};
-
-/// How files get from the store into an environment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LinkMode {
-    /// Copy-on-write clones, else hard links, else copies.
-    #[default]
-    Auto,
-    /// Hard links, else copies.
-    Hardlink,
-    /// Copies: nothing that is edited in the environment can be seen elsewhere.
-    Copy,
-}
 
 /// What an installation reports while it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -61,7 +61,7 @@ pub use environment::{
     CheckError, Environment, Options, Plan, Preparation, Report, Status, check, plan_into,
 };
 pub use formats::{describe, formats};
-pub use install::{Event, InstallError, LinkMode};
+pub use install::{Event, InstallError};
 pub use interpreter::{Interpreter, InterpreterError, Search};
 pub use lock::{
     Hash, HashAlgorithm, Location, Lock, LockError, LockFile, LockFormat, Names, RemoteFile,
@@ -70,6 +70,7 @@ pub use lock::{
 pub use plan::{INSTALLER, InstallPlan, Known, Reason, source_identity};
 pub use present::{Installed, InstalledFrom, scan};
 pub use project::{LOCK_FILES, Project, ProjectMetadata, project_root};
+pub use rewarm_store::LinkMode;
 pub use state::{Outdated, PackageState, STATE_FILE};
 pub use venv::{Condition, VenvError, inspect};
 pub use wheel::{UnpackError, adopt_unpacked, unpack};

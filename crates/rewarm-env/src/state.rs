@@ -8,12 +8,11 @@
 //! all that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rewarm_store::{Digest, Witness, publish_file};
+use rewarm_store::{Digest, Witness, publish_sealed, read_sealed};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Comparison, Evidence};
@@ -98,25 +97,13 @@ impl std::fmt::Display for Outdated {
 impl State {
     /// Reads the state of the environment at `root`.
     pub(crate) fn read(root: &Path) -> Option<Self> {
-        let bytes = fs::read(root.join(STATE_FILE)).ok()?;
-        let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
-        let payload = body.strip_prefix(MAGIC)?;
-        if Digest::of(body).as_bytes() != checksum {
-            return None;
-        }
-        match postcard::take_from_bytes(payload) {
-            Ok((state, [])) => Some(state),
-            _ => None,
-        }
+        read_sealed(&root.join(STATE_FILE), MAGIC)
     }
 
     /// Writes the state of the environment at `root`.
     pub(crate) fn write(&self, root: &Path) -> io::Result<()> {
-        let bytes = postcard::to_extend(self, MAGIC.to_vec()).map_err(io::Error::other)?;
-        let checksum = Digest::of(&bytes);
-        let bytes = [bytes.as_slice(), checksum.as_bytes()].concat();
         // Whoever may use the environment may know that it is up to date.
-        publish_file(&root.join(STATE_FILE), &bytes, 0o666)
+        publish_sealed(&root.join(STATE_FILE), MAGIC, self)
     }
 
     /// Compares with what is there now; writes back what was only touched.

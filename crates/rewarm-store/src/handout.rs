@@ -28,6 +28,18 @@ pub enum LinkKind {
     Copy,
 }
 
+/// How files are to be handed out to an environment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LinkMode {
+    /// Copy-on-write clones, else hard links, else copies.
+    #[default]
+    Auto,
+    /// Hard links, else copies.
+    Hardlink,
+    /// Copies: nothing that is edited there can be seen elsewhere.
+    Copy,
+}
+
 /// Writes a file outside the store so that readers see the old content or the new, never a part.
 ///
 /// The temporary name stands in the target's directory; `mode` is subject to the umask.

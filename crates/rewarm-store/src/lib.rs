@@ -38,6 +38,7 @@ mod lease;
 mod lock;
 mod partial;
 mod record;
+mod sealed;
 mod slot;
 mod store;
 mod tree;
@@ -50,7 +51,7 @@ pub use dirs::ScratchDir;
 pub use formats::{describe, formats};
 pub use fs::{Witness, effective_user};
 pub use gc::{Count, GcPlan, Limits, Reason, Removal, SweepReport, Target};
-pub use handout::{LinkKind, link_or_copy, publish_copy, publish_file};
+pub use handout::{LinkKind, LinkMode, link_or_copy, publish_copy, publish_file};
 pub use inventory::{
     AreaInfo, BlobInfo, Inventory, KindTotal, RecordInfo, SlotInfo, Stray, StrayKind, TreeInfo,
 };
@@ -58,6 +59,7 @@ pub use lease::Lease;
 pub use lock::Lock;
 pub use partial::{Flight, Landed, Leftover, PartialView, PartialWriter, Uncommitted};
 pub use record::{Format, Kind, RecordError};
+pub use sealed::{publish_sealed, read_sealed};
 pub use slot::{PrivateDir, Slot};
 pub use store::{OpenError, Store};
 pub use tree::{Tree, TreeError, TreeFile, TreeWriter};

@@ -269,6 +269,9 @@ pub(crate) struct Check {
     /// Files and directories to check [default: those of the tool's configuration, else all]
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<OsString>,
+    /// Check every project below the working directory
+    #[arg(long, conflicts_with = "paths")]
+    pub(crate) all: bool,
     /// Check only files that changed since this commit left the present one, and what depends on them
     #[arg(long, value_name = "REF")]
     pub(crate) changed_since: Option<String>,

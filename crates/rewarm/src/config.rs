@@ -52,6 +52,10 @@ pub(crate) struct Cache {
 pub(crate) struct Check {
     /// Further inputs, as patterns relative to the project: files that a plugin reads.
     pub(crate) inputs: Vec<String>,
+    /// Python versions to check for, each apart; none means the environment's own.
+    pub(crate) python_versions: Vec<String>,
+    /// Platforms to check for, as in `sys.platform`.
+    pub(crate) platforms: Vec<String>,
     /// How many seconds a checker may take.
     pub(crate) timeout: Option<u64>,
     /// What `rewarm check` checks with.
@@ -119,7 +123,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
     ),
     ("activation", &["env", "env-files", "pure", "volatile", "watch", "watch-env"]),
     ("cache", &["max-age", "max-size"]),
-    ("check", &["inputs", "timeout", "tools", "worker"]),
+    ("check", &["inputs", "platforms", "python-versions", "timeout", "tools", "worker"]),
     ("proxy", &["upstreams"]),
 ];
 

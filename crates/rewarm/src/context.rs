@@ -5,6 +5,7 @@
 //! asynchronous runtime is made on first use as well, and entered here only.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -88,6 +89,14 @@ impl<'a> Context<'a> {
             },
             result => result,
         }
+    }
+
+    /// The same surroundings, with another directory to start in.
+    pub(crate) fn in_directory(&self, start: PathBuf) -> Result<Self, Failure> {
+        let other = Self::new(Settings { start, ..self.settings.clone() }, self.ui);
+        let store = self.store()?.clone();
+        other.store.get_or_init(|| store);
+        Ok(other)
     }
 
     /// The same surroundings with a temporary store over the cache; `None` if the store is a

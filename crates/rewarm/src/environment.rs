@@ -55,6 +55,29 @@ impl Workspace {
             (None, Some(root)) => root.to_owned(),
             (None, None) => start,
         };
+        Self::at(context, root, project, environment)
+    }
+
+    /// The same where the search for a project begins in a directory that may have an environment of
+    /// its own without being the root of a project: that environment comes first.
+    pub(crate) fn find_own(
+        context: &Context<'_>,
+        environment: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let start = canonical_start(context)?;
+        let is_root = rewarm_env::project_root(&start) == Some(start.as_path());
+        if !is_root && start.join(".venv/pyvenv.cfg").exists() {
+            return Self::at(context, start, None, environment);
+        }
+        Self::find_with(context, environment)
+    }
+
+    fn at(
+        context: &Context<'_>,
+        root: PathBuf,
+        project: Option<Project>,
+        environment: Option<&str>,
+    ) -> Result<Self, Failure> {
         // What is looked at before it is read cannot be newer than what was made of it.
         let mut observed = Observed::new(now());
         let mut config_files = config::project_files(&root);
@@ -73,6 +96,11 @@ impl Workspace {
         let prefix = root.join(".venv");
         let found = Self { root, project, place: None, config, config_files, prefix, observed };
         found.in_environment(context, environment)
+    }
+
+    /// Whether there is an environment, or something that one is made from.
+    pub(crate) fn has_environment(&self) -> bool {
+        self.place.is_some() || self.has_lock() || self.prefix.join("bin/python").exists()
     }
 
     /// The same workspace, with a certain one of its environments.
@@ -143,14 +171,19 @@ impl Workspace {
     }
 }
 
+/// The directory to start in, without links.
+pub(crate) fn canonical_start(context: &Context<'_>) -> Result<PathBuf, Failure> {
+    let start = &context.settings.start;
+    start.canonicalize().map_err(|error| {
+        let text = format!("cannot use `{}`: {error}", start.display());
+        Failure::usage(std::io::Error::new(error.kind(), text))
+    })
+}
+
 /// Where the search begins. In a shell of `pixi` or `rewarm` that has left the workspace, there is the
 /// workspace's root, unless a project is here.
 fn start(context: &Context<'_>) -> Result<PathBuf, Failure> {
-    let start = &context.settings.start;
-    let start = start.canonicalize().map_err(|error| {
-        let text = format!("cannot use `{}`: {error}", start.display());
-        Failure::usage(std::io::Error::new(error.kind(), text))
-    })?;
+    let start = canonical_start(context)?;
     let caller = &context.settings.caller;
     if Project::find(&start).is_some() || !caller.is_on("PIXI_IN_SHELL") {
         return Ok(start);
@@ -369,6 +402,15 @@ pub(crate) fn enter_found(
 /// Finds the workspace and activates its environment as it is.
 pub(crate) fn enter_as_it_is(context: &Context<'_>, wish: Wish<'_>) -> Result<Entered, Failure> {
     let workspace = Workspace::find_with(context, wish.environment)?;
+    enter_found_as_it_is(context, workspace, wish)
+}
+
+/// The same for a workspace in which the environment was chosen already.
+pub(crate) fn enter_found_as_it_is(
+    context: &Context<'_>,
+    workspace: Workspace,
+    wish: Wish<'_>,
+) -> Result<Entered, Failure> {
     let activated = activated(context, &workspace, wish)?;
     Ok(Entered { workspace, activated, summary: None })
 }

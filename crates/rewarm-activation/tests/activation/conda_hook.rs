@@ -7,11 +7,29 @@ use rewarm_activation::{self as activation, Shell};
 use crate::conda_support::CondaWorkspace;
 use crate::support::env;
 
+const POSIX: &str = ". ./hook; echo \"$SET,$GONE,$CONDA_SHLVL\"; rewarm_deactivate; \
+                     echo \"$SET,$GONE,$CONDA_SHLVL\"; echo \"$PATH\"";
+
+const XONSH: &str = "
+execx(open('hook').read(), 'exec', __xonsh__.ctx, filename='hook')
+show = lambda: print(*[${...}.get(name, '') for name in ('SET', 'GONE', 'CONDA_SHLVL')],
+                     sep=',', flush=True)
+show()
+rewarm_deactivate()
+show()
+print(*$PATH, sep=':')
+";
+
 #[test]
 fn leaving_a_prefix_sources_its_scripts_and_restores_what_was_there() {
-    for (program, shell, extension) in
-        [("bash", Shell::Bash, "sh"), ("zsh", Shell::Zsh, "sh"), ("fish", Shell::Fish, "fish")]
-    {
+    let xonsh = rewarm_testkit::tools::xonsh().join("bin/xonsh");
+    let xonsh = xonsh.to_str().expect("the test's path is UTF-8");
+    for (program, shell, extension) in [
+        ("bash", Shell::Bash, "sh"),
+        ("zsh", Shell::Zsh, "sh"),
+        ("fish", Shell::Fish, "fish"),
+        (xonsh, Shell::Xonsh, "xsh"),
+    ] {
         if Command::new(program).arg("--version").output().is_err() {
             eprintln!("SKIPPED: {program} is not installed");
             continue;
@@ -28,8 +46,7 @@ fn leaving_a_prefix_sources_its_scripts_and_restores_what_was_there() {
         let activation = workspace.run(&caller).0;
         let text = activation::hook(shell, &activation, &caller).expect("all is text");
         workspace.write("hook", text);
-        let script = ". ./hook; echo \"$SET,$GONE,$CONDA_SHLVL\"; rewarm_deactivate; \
-                      echo \"$SET,$GONE,$CONDA_SHLVL\"; echo \"$PATH\"";
+        let script = if shell == Shell::Xonsh { XONSH } else { POSIX };
         let output = Command::new(program)
             .env_clear()
             .envs(&caller)

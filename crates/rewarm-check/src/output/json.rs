@@ -12,14 +12,18 @@ pub fn json(findings: &[Findings]) -> Vec<u8> {
     let tools: Vec<Value> = findings
         .iter()
         .map(|found| {
-            json!({
+            let mut object = json!({
                 "tool": found.tool,
                 "exit_code": found.exit_code,
                 "replayed": found.replayed,
                 "errors": found.count(Severity::Error),
                 "warnings": found.count(Severity::Warning),
                 "diagnostics": found.diagnostics,
-            })
+            });
+            if let Some(partition) = &found.partition {
+                object["partition"] = partition.as_str().into();
+            }
+            object
         })
         .collect();
     super::sarif::text(&json!({ "version": VERSION, "tools": tools }))

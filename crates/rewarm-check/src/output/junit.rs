@@ -1,4 +1,4 @@
-//! JUnit XML: a suite for each checker, in it a failed test for each file with errors.
+//! JUnit XML: a suite for each checker and partition, in it a failed test for each file with errors.
 //!
 //! A checker without errors has one test that passed, so that a report is never empty.
 
@@ -58,8 +58,12 @@ fn suite(findings: &Findings) -> (String, [usize; 3]) {
     }
     let counts = [(files.len() + lost.len()).max(1), files.len(), lost.len()];
     let [tests, failures, errors] = counts;
+    let name = match &findings.partition {
+        Some(partition) => format!("{tool}: {}", escape(partition)),
+        None => tool,
+    };
     let head = format!(
-        "  <testsuite name=\"{tool}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\">\n"
+        "  <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\">\n"
     );
     (format!("{head}{cases}  </testsuite>\n"), counts)
 }

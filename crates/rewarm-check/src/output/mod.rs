@@ -84,6 +84,8 @@ pub struct Diagnostic {
 pub struct Findings {
     /// The checker's name.
     pub tool: &'static str,
+    /// Which part was checked, for example a project, if there are others in the same report.
+    pub partition: Option<String>,
     /// Its own exit code.
     pub exit_code: i32,
     /// Whether the answer is an earlier one.

@@ -1,4 +1,4 @@
-//! SARIF 2.1.0 (OASIS): one run for each checker.
+//! SARIF 2.1.0 (OASIS): one run for each checker and partition.
 //!
 //! Paths below the repository are given relative to `%SRCROOT%` (section 3.4.4), others as absolute
 //! `file:` URIs. Columns count characters, as the checkers do.
@@ -36,7 +36,7 @@ fn run(findings: &Findings) -> Value {
     let results: Vec<Value> =
         findings.diagnostics.iter().map(|found| result(found, &rules)).collect();
     let descriptors: Vec<Value> = rules.keys().map(|code| json!({ "id": code })).collect();
-    json!({
+    let mut run = json!({
         "tool": { "driver": {
             "name": findings.tool,
             "informationUri": home(findings.tool),
@@ -49,7 +49,12 @@ fn run(findings: &Findings) -> Value {
             "exitCode": findings.exit_code,
         }],
         "results": results,
-    })
+    });
+    if let Some(partition) = &findings.partition {
+        // The last component would be the name of this one run (3.17.3).
+        run["automationDetails"] = json!({ "id": format!("{}/{partition}/", findings.tool) });
+    }
+    run
 }
 
 fn home(tool: &str) -> &'static str {

@@ -265,13 +265,30 @@ fn awkward() -> Vec<Findings> {
     (lost.location, lost.code, lost.notes) = (None, None, Vec::new());
     let mut note = diagnostic.clone();
     note.severity = Severity::Note;
-    let found =
-        |tool, exit_code, diagnostics| Findings { tool, exit_code, replayed: false, diagnostics };
+    let found = |tool, exit_code, diagnostics| {
+        let partition = None;
+        Findings { tool, partition, exit_code, replayed: false, diagnostics }
+    };
     vec![
         found("mypy", 1, vec![diagnostic, note]),
         found("ty", 2, vec![lost]),
         found("zuban", 0, Vec::new()),
     ]
+}
+
+#[test]
+fn a_partition_is_named_where_there_are_several() {
+    let mut findings = awkward();
+    let plain = String::from_utf8(output::sarif(&findings)).expect("text");
+    assert!(!plain.contains("automationDetails"), "{plain}");
+    findings[2].partition = Some("libs/<a>".to_owned());
+    let log: Value = serde_json::from_slice(&output::sarif(&findings)).expect("JSON");
+    assert_eq!(log["runs"][2]["automationDetails"]["id"], "zuban/libs/<a>/");
+    let json: Value = serde_json::from_slice(&output::json(&findings)).expect("JSON");
+    assert_eq!(json["tools"][2]["partition"], "libs/<a>");
+    assert!(json["tools"][0].get("partition").is_none(), "{json}");
+    let junit = String::from_utf8(output::junit(&findings)).expect("text");
+    assert!(junit.contains("<testsuite name=\"zuban: libs/&lt;a&gt;\""), "{junit}");
 }
 
 #[test]

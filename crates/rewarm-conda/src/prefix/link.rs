@@ -16,21 +16,9 @@ use rattler::install::PythonInfo;
 use rattler_conda_types::package::PathsEntry;
 use rattler_conda_types::prefix_record::{self, Link, LinkType};
 use rattler_conda_types::{PrefixRecord, RepoDataRecord};
-use rewarm_store::{LinkKind, Tree, link_or_copy, publish_file};
+use rewarm_store::{LinkKind, LinkMode, Tree, link_or_copy, publish_file};
 
 use super::content::Info;
-
-/// How files get from the store into a prefix.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LinkMode {
-    /// Copy-on-write clones, else hard links, else copies.
-    #[default]
-    Auto,
-    /// Hard links, else copies.
-    Hardlink,
-    /// Copies: nothing that is edited in the prefix can be seen elsewhere.
-    Copy,
-}
 
 /// A package whose tree is at hand.
 pub(super) struct Prepared {

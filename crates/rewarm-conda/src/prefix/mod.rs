@@ -29,9 +29,9 @@ use rewarm_store::{Digest, Store};
 use url::Url;
 
 pub use archive::UnpackError;
-pub use link::LinkMode;
 pub use marker::{Marker, PIXI_VERSION, Progress, locked_hash};
 pub use plan::{Depth, InstallPlan, Reason};
+pub use rewarm_store::LinkMode;
 pub use stamp::{Outdated, STAMP_FILE, is_current, note};
 
 use plan::Everything;

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rewarm_store::{Digest, Hasher, Witness, publish_file};
+use rewarm_store::{Digest, Hasher, Witness, publish_sealed, read_sealed};
 use serde::{Deserialize, Serialize};
 
 use super::marker::fingerprint_path;
@@ -180,21 +180,9 @@ fn package_directories(prefix: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(prefix: &Path) -> Option<Stamp> {
-    let bytes = fs::read(prefix.join(STAMP_FILE)).ok()?;
-    let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
-    let payload = body.strip_prefix(MAGIC)?;
-    if Digest::of(body).as_bytes() != checksum {
-        return None;
-    }
-    match postcard::take_from_bytes(payload) {
-        Ok((stamp, [])) => Some(stamp),
-        _ => None,
-    }
+    read_sealed(&prefix.join(STAMP_FILE), MAGIC)
 }
 
 fn write(prefix: &Path, stamp: &Stamp) -> io::Result<()> {
-    let bytes = postcard::to_extend(stamp, MAGIC.to_vec()).map_err(io::Error::other)?;
-    let checksum = Digest::of(&bytes);
-    let bytes = [bytes.as_slice(), checksum.as_bytes()].concat();
-    publish_file(&prefix.join(STAMP_FILE), &bytes, 0o666)
+    publish_sealed(&prefix.join(STAMP_FILE), MAGIC, stamp)
 }

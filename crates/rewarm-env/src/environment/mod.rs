@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rewarm_store::{Digest, Hasher, Store};
+use rewarm_store::{Digest, Hasher, LinkMode, Store};
 use uv_normalize::PackageName;
 use uv_platform_tags::Tags;
 
 use crate::evidence::Evidence;
 use crate::index::{IndexError, IndexPage};
-use crate::install::{InstallError, LinkMode, verify_hashes};
+use crate::install::{InstallError, verify_hashes};
 use crate::interpreter::{Interpreter, InterpreterError, Search};
 use crate::lock::{
     Location, Lock, LockError, LockFile, Names, RemoteFile, Selection, Source, Target, Wanted,

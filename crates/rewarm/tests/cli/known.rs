@@ -31,6 +31,15 @@ fn origin() -> Server {
     })
 }
 
+/// A program of that name that asks for the URL in its third argument.
+fn program(sandbox: &Sandbox, name: &str) -> String {
+    sandbox.write(name, format!("#!/bin/sh\nexec python3 -c \"{CLIENT}\" \"$3\"\n"));
+    let path = sandbox.project().join(name);
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&path, executable).expect("it is ours");
+    path.into_os_string().into_string().expect("text")
+}
+
 fn get(sandbox: &Sandbox, urls: &[String]) -> Output {
     let command = ["with", "--", "python3", "-c", CLIENT];
     let args = command.into_iter().chain(urls.iter().map(String::as_str));
@@ -68,20 +77,41 @@ fn what_a_lock_file_names_is_downloaded_by_one_command_only() {
 }
 
 #[test]
+fn what_a_pixi_lock_names_is_downloaded_by_one_command_only() {
+    let (sandbox, origin) = (sandbox(), origin());
+    let file = distributions().remove(0);
+    let url = origin.url(&format!("/{}", file.filename));
+    let lock = format!(
+        "version: 6\nenvironments:\n  default:\n    channels:\n    - url: {0}\n    packages:\n      \
+         linux-64:\n      - pypi: {url}\npackages:\n- pypi: {url}\n  name: {1}\n  version: '{2}'\n  \
+         sha256: {3}\n",
+        origin.url("/"),
+        file.name,
+        file.version,
+        file.sha256()
+    );
+    let manifest = "[workspace]\nname = \"x\"\nchannels = []\nplatforms = [\"linux-64\"]\n";
+    sandbox.write("elsewhere/pixi.toml", manifest);
+    sandbox.write("elsewhere/pixi.lock", lock);
+    let pixi = program(&sandbox, "pixi");
+    for _ in 0..2 {
+        let line = ["with", &pixi, "--manifest-path", "elsewhere/pixi.toml", &url];
+        let _ = sandbox.run(line).expect_code(0);
+    }
+    assert_eq!(origin.count(&format!("/{}", file.filename)), 1);
+}
+
+#[test]
 fn the_lock_file_is_that_of_the_project_that_the_command_names() {
     let (sandbox, origin) = (sandbox(), origin());
     let file = distributions().remove(0).filename;
     let url = origin.url(&format!("/{file}"));
     sandbox.write("elsewhere/pylock.toml", pylock(&distributions(), &origin.url("/")));
-    sandbox.write("uv", format!("#!/bin/sh\nexec python3 -c \"{CLIENT}\" \"$3\"\n"));
-    let uv = sandbox.project().join("uv");
-    let executable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&uv, executable).expect("it is ours");
-    let uv = uv.to_str().expect("text");
+    let uv = program(&sandbox, "uv");
     for project in [".", "elsewhere", "elsewhere"] {
-        let _ = sandbox.run(["with", uv, "--project", project, &url]).expect_code(0);
+        let _ = sandbox.run(["with", &uv, "--project", project, &url]).expect_code(0);
     }
     assert_eq!(origin.count(&format!("/{file}")), 1);
-    let _ = sandbox.run(["with", uv, "--project", ".", &url]).expect_code(0);
+    let _ = sandbox.run(["with", &uv, "--project", ".", &url]).expect_code(0);
     assert_eq!(origin.count(&format!("/{file}")), 2);
 }

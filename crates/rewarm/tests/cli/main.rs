@@ -20,6 +20,7 @@ mod known;
 mod misuse;
 mod packages;
 mod pixi;
+mod projects;
 mod proxy;
 mod run;
 mod shell;

@@ -1,8 +1,10 @@
 //! Tasks: graphs of them, what they print, how they end.
 
 use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 
 use rewarm_testkit::sandbox::Sandbox;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{sandbox, tool};
 
@@ -103,6 +105,57 @@ fn a_signal_reaches_every_task_and_ends_the_run() {
     ended.sort_unstable();
     assert_eq!(ended, ["one", "two"]);
     assert!(!String::from_utf8_lossy(&output.stdout).contains("never"));
+}
+
+/// Waits until a process is stopped, or is not.
+#[cfg(target_os = "linux")]
+fn await_stopped(process: &str, stopped: bool) {
+    let status = format!("/proc/{}/status", process.trim());
+    let is_stopped = || {
+        let text = std::fs::read_to_string(&status).expect("the process is there");
+        text.contains("State:\tT")
+    };
+    while is_stopped() != stopped {
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn stopping_a_run_stops_its_tasks_and_they_go_on_with_it() {
+    let sandbox = project(
+        r#"
+        one = "echo $$ > one.part; mv one.part one; read line < fifo1; echo one"
+        two = "echo $$ > two.part; mv two.part two; read line < fifo2; echo two"
+        all = { cmd = "echo all", depends-on = ["one", "two"] }
+        "#,
+    );
+    // A shell that has started a program is not stopped before that has begun; these start none.
+    tool(&sandbox, "mkfifo", &["fifo1", "fifo2"]).expect_code(0);
+    let mut command = sandbox.command(["run", "-j2", "all"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let run = child.id().to_string();
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("an id");
+    let tasks = ["one", "two"].map(|name| {
+        let path = sandbox.project().join(name);
+        loop {
+            match std::fs::read_to_string(&path) {
+                Ok(process) => break process,
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+    });
+    let all = || tasks.iter().chain([&run]);
+    let [stop, go_on] = [(Signal::TSTP, true), (Signal::CONT, false)];
+    for (signal, stopped) in [stop, go_on, stop, go_on] {
+        kill_process(pid, signal).expect("it can be sent a signal");
+        all().for_each(|process| await_stopped(process, stopped));
+    }
+    sandbox.write("fifo1", "\n");
+    sandbox.write("fifo2", "\n");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with("all\n"), "{output:?}");
 }
 
 #[test]

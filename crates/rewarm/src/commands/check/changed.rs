@@ -69,7 +69,7 @@ pub(super) fn narrow(
 }
 
 /// A path that is no option, whatever it is called.
-fn argument(path: &Path) -> OsString {
+pub(super) fn argument(path: &Path) -> OsString {
     let is_option =
         [b'-', b'@'].iter().any(|mark| path.as_os_str().as_bytes().starts_with(&[*mark]));
     if is_option { Path::new(".").join(path).into() } else { path.into() }

@@ -6,16 +6,16 @@
 use rewarm_check::{Because, Module, Report, Reuse};
 use serde_json::{Value, json};
 
+use crate::commands::check::Answer;
+use crate::commands::check::told::time;
 use crate::commands::check::tool::Tool;
-use crate::commands::check::{Answer, time};
 use crate::context::Context;
 
 /// How many modules of each sort are named.
 const NAMED: usize = 10;
 
-/// Tells the lines of `--explain`.
-pub(super) fn explain(context: &Context<'_>, answer: &Answer, is_one_of_several: bool) {
-    let name = if is_one_of_several { answer.tool.name() } else { "check" };
+/// Tells the lines of `--explain` about the answer that goes by `name`.
+pub(super) fn explain(context: &Context<'_>, answer: &Answer, name: &str) {
     for line in lines(answer.tool, &answer.report) {
         context.ui.explain(&format!("{name}: {line}"));
     }

@@ -2,294 +2,106 @@
 //!
 //! Standard output and the exit code are the checker's own; what rewarm has to say about it is one
 //! line on standard error for each checker. Several checkers run at once, and answer in the order in
-//! which they were named.
+//! which they were named. Paths in other projects, `--all`, Python versions and platforms make several
+//! *partitions* (see `partition`): each is answered as if it had been asked alone, in its directory.
 
+mod at_once;
 mod changed;
 mod explain;
 mod limit;
 mod output;
+mod partition;
+mod prepare;
 mod program;
+mod projects;
+mod several;
+mod told;
 mod tool;
 mod watch;
 pub(super) mod worker;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rewarm_check::{CheckError, Event, Report, Request, Reuse};
-use serde_json::json;
+use rewarm_check::Report;
 
 use crate::args::Check;
-use crate::commands::check::limit::Limit;
+use crate::commands::check::at_once::{ask, failure};
 use crate::commands::check::output::Outputs;
+use crate::commands::check::partition::{Group, Variant};
+use crate::commands::check::prepare::{Prepared, Question, prepare};
+use crate::commands::check::told::{tell, time, verdict};
 use crate::commands::check::tool::Tool;
 use crate::commands::print_json;
-use crate::context::{Context, now};
-use crate::environment::{self, Activated, Entered, Wish, Workspace};
+use crate::context::Context;
+use crate::environment;
 use crate::error::{Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::ui::Bar;
 
 /// What one checker said.
 struct Answer {
     tool: Tool,
+    variant: Variant,
+    /// What it is about, if there are others.
+    partition: Option<String>,
     report: Report,
     /// The root of the project.
     project: PathBuf,
+    /// Where the checker ran.
+    cwd: PathBuf,
+    /// The environment's prefix.
+    environment: PathBuf,
     seconds: f64,
 }
 
-/// What is to be asked, and where.
-struct Prepared {
-    workspace: Workspace,
-    activated: Activated,
-    /// One for each tool; none if there is nothing to check.
-    questions: Vec<Question>,
-}
-
-struct Question {
-    tool: Tool,
-    found: Option<program::Found>,
-    request: Request,
-}
-
 pub(crate) fn run(context: &Context<'_>, args: &Check) -> Outcome {
-    if args.watch {
-        return watch::run(context, args);
-    }
     let started = Instant::now();
     let outputs = Outputs::parse(&args.output, &context.settings.caller.cwd)?;
+    let here = environment::canonical_start(context)?;
+    let groups = groups(&here, args)?;
+    let is_here = matches!(groups.as_slice(), [Group { directory: None, .. }]);
+    if args.watch {
+        return if is_here { watch::run(context, args) } else { Err(unwatchable()) };
+    }
+    if !is_here {
+        let projects = several::prepare_all(context, args, &here, groups);
+        return several::answer(context, args, (&outputs, started), projects);
+    }
     let prepared = prepare(context, args)?;
+    if prepared.variants.len() > 1 {
+        let project = several::Project::here(prepared);
+        return several::answer(context, args, (&outputs, started), vec![project]);
+    }
     let answers = ask(context, &prepared, started, &Interrupt::watch()?)?;
     if context.settings.json {
-        print_json(&as_json(&answers))?;
+        print_json(&told::as_json(&answers))?;
     } else {
-        outputs.write(context, &answers)?;
+        outputs.write(&answers)?;
     }
     tell(context, args, &prepared, &answers);
     context.sweep_in_passing();
     Ok(verdict(&answers))
 }
 
-/// Enters the environment and finds out what there is to ask.
-fn prepare(context: &Context<'_>, args: &Check) -> Result<Prepared, Failure> {
-    let Entered { workspace, activated, summary: installed } = enter(context, args)?;
-    let tools = tool::wanted(&args.tool, &workspace.config.check.tools)?;
-    if tools.len() > 1 && !args.arguments.is_empty() {
-        return Err(Failure::usage(
-            "arguments after `--` are for one tool, and several are to check",
-        )
-        .hint("name one with `--tool`, or put the settings into the tools' configuration"));
-    }
-    if let Some(summary) = &installed {
-        context.ui.note(summary);
-    }
-    let mut args = args.clone();
-    let mut questions = Vec::new();
-    if changed::narrow(context, &mut args, &tools, |args| {
-        request(context, &workspace, &activated, args, Tool::Mypy)
-    })? {
-        for tool in tools {
-            let found = match tool {
-                Tool::Mypy => None,
-                Tool::Other(checker) => Some(program::find(context, &workspace.prefix, checker)?),
-            };
-            let request = request(context, &workspace, &activated, &args, tool);
-            questions.push(Question { tool, found, request });
+fn unwatchable() -> Failure {
+    Failure::usage("`--watch` is for one project, and others are to check")
+        .hint("name the project: `rewarm -C DIR check --watch`")
+}
+
+/// Where to check what.
+fn groups(here: &Path, args: &Check) -> Result<Vec<Group>, Failure> {
+    if args.all {
+        let found = projects::below(here)?;
+        if found.is_empty() {
+            let text = format!("there is no project at or below `{}`", here.display());
+            return Err(Failure::usage(text)
+                .hint("leave out `--all` to check the working directory as it is"));
         }
+        return Ok(partition::all(here, found));
     }
-    Ok(Prepared { workspace, activated, questions })
-}
-
-/// Says what was done and reused, and whatever else was asked for.
-fn tell(context: &Context<'_>, args: &Check, prepared: &Prepared, answers: &[Answer]) {
-    for answer in answers {
-        context.ui.note(&summary(answer));
-        if args.explain {
-            explain::explain(context, answer, answers.len() > 1);
-        }
-        if args.stats {
-            context.ui.explain(&explain::stats(answer));
-        }
+    if args.paths.is_empty() {
+        return Ok(partition::groups(None, &[]));
     }
-    if let Some(reason) = prepared.activated.miss.as_ref().filter(|_| args.explain) {
-        context.ui.explain(&format!("activation: computed anew, because {reason}"));
-    }
-}
-
-/// The worst of all.
-fn verdict(answers: &[Answer]) -> u8 {
-    answers.iter().map(|answer| answer.tool.verdict(answer.report.exit_code)).max().unwrap_or(0)
-}
-
-fn enter(context: &Context<'_>, args: &Check) -> Result<Entered, Failure> {
-    let wish = Wish { environment: args.environment.as_deref(), ..Wish::default() };
-    match args.no_install {
-        true => environment::enter_as_it_is(context, wish),
-        false => environment::enter(context, wish, false),
-    }
-}
-
-fn request(
-    context: &Context<'_>,
-    workspace: &Workspace,
-    activated: &Activated,
-    args: &Check,
-    tool: Tool,
-) -> Request {
-    let arguments: Vec<OsString> = args.paths.iter().chain(&args.arguments).cloned().collect();
-    let mut variables = environment::child_variables(context, &activated.activation);
-    // A tool's output is a file; what it would make of this terminal it has to be told.
-    if let Some(colors) = context.settings.colors_answers() {
-        tool.set_colors(&mut variables, colors);
-    }
-    Request {
-        project_root: workspace.root.clone(),
-        cwd: context.settings.start.clone(),
-        arguments,
-        default_target: (tool == Tool::Mypy).then(|| ".".into()),
-        python: workspace.prefix.join("bin/python"),
-        variables,
-        force: args.force,
-        extra_inputs: workspace.config.check.inputs.clone(),
-        worker: worker::options(context, workspace, args),
-    }
-}
-
-/// Asks every tool, all at once.
-fn ask(
-    context: &Context<'_>,
-    prepared: &Prepared,
-    started: Instant,
-    interrupt: &Interrupt,
-) -> Result<Vec<Answer>, Failure> {
-    let Prepared { workspace, questions, .. } = prepared;
-    let store = context.store()?;
-    let spinner: std::sync::OnceLock<Bar> = std::sync::OnceLock::new();
-    let limit = Limit::new(workspace.config.check.timeout);
-    let now = now();
-    let names =
-        questions.iter().map(|question| question.tool.name()).collect::<Vec<_>>().join(", ");
-    let tell = |event| match event {
-        Event::Started { group } => {
-            interrupt.ends(group);
-            limit.watches(group);
-        }
-        Event::Running { files } => {
-            let verb = if questions.len() == 1 { "is" } else { "are" };
-            let label = format!("{names} {verb} checking {files} files");
-            spinner.get_or_init(|| context.ui.spinner(&label));
-        }
-        Event::Uncached { reason } => context.ui.warn(&format!("nothing was kept: {reason}")),
-        _ => {}
-    };
-    let answer = |Question { tool, found, request }: &Question| {
-        let report = match found {
-            None => rewarm_check::check(store, request, now, &tell),
-            Some(found) => rewarm_check::check_with(store, &found.program, request, now, &tell),
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        let project = workspace.root.clone();
-        report.map(|report| Answer { tool: *tool, report, project, seconds })
-    };
-    let answers: Vec<_> = match questions.as_slice() {
-        [one] => vec![answer(one)],
-        several => std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                several.iter().map(|question| scope.spawn(|| answer(question))).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().map(join).collect()
-        }),
-    };
-    drop(spinner);
-    interrupt.over();
-    if let Some(signal) = interrupt.caught() {
-        return Err(Failure::interrupted(signal));
-    }
-    let answers = answers.into_iter().map(|answer| answer.map_err(failure));
-    let answers: Vec<_> = answers.collect::<Result<_, _>>()?;
-    answers.iter().try_for_each(|answer| limit.check(answer.tool.name(), &answer.report))?;
-    Ok(answers)
-}
-
-fn failure(error: CheckError) -> Failure {
-    match error {
-        CheckError::NoMypy { .. } => Failure::usage(error)
-            .hint("add `mypy` to the project's development dependencies and lock again"),
-        CheckError::Glob { .. } => Failure::usage(error).hint("mend `tool.rewarm.check.inputs`"),
-        other => Failure::world(other),
-    }
-}
-
-/// What was done, and what was reused.
-fn summary(Answer { tool, report, seconds, .. }: &Answer) -> String {
-    let (name, seconds) = (tool.name(), *seconds);
-    let files = match report.files {
-        1 => "1 source file".to_owned(),
-        files => format!("{files} source files"),
-    };
-    match &report.reuse {
-        Reuse::Replayed => {
-            format!("replayed: nothing changed in {files}, {name} was not run ({})", time(seconds))
-        }
-        Reuse::Ran { seeded, modules_rechecked, unstored, .. } => {
-            let how = match (seeded, modules_rechecked) {
-                (false, None) if *tool != Tool::Mypy => "the whole".to_owned(),
-                (_, Some(1)) => "1 module checked again".to_owned(),
-                (true, Some(count)) => format!("{count} modules checked again"),
-                (false, Some(count)) => format!("{count} modules checked"),
-                (true, None) => "started from its last results".to_owned(),
-                (false, None) => "started from nothing".to_owned(),
-            };
-            let kept = match unstored {
-                None => String::new(),
-                Some(reason) => format!("; not kept, because {reason}"),
-            };
-            format!("{name} ran on {files}: {how} ({}){kept}", time(seconds))
-        }
-    }
-}
-
-fn time(seconds: f64) -> String {
-    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
-}
-
-/// One tool's answer as an object, those of several as a list.
-fn as_json(answers: &[Answer]) -> serde_json::Value {
-    match answers {
-        [one] => object(&one.report),
-        several => {
-            let objects = several.iter().map(|answer| {
-                let mut object = object(&answer.report);
-                object["tool"] = answer.tool.name().into();
-                object
-            });
-            objects.collect()
-        }
-    }
-}
-
-fn object(report: &Report) -> serde_json::Value {
-    let (replayed, rechecked, unstored) = match &report.reuse {
-        Reuse::Replayed => (true, None, None),
-        Reuse::Ran { modules_rechecked, unstored, .. } => {
-            (false, *modules_rechecked, unstored.clone())
-        }
-    };
-    let (modules, carried) = explain::as_json(&report.reuse);
-    json!({
-        "exit_code": report.exit_code,
-        "stdout": String::from_utf8_lossy(&report.stdout),
-        "stderr": String::from_utf8_lossy(&report.stderr),
-        "replayed": replayed,
-        "modules_rechecked": rechecked,
-        "modules": modules,
-        "carried_over": carried,
-        "not_kept_because": unstored,
-        "differs": report.differs,
-        "files": report.files,
-    })
+    let named: Vec<_> = args.paths.iter().map(|path| projects::locate(here, path)).collect();
+    Ok(partition::groups(projects::nearest(here).as_deref(), &named))
 }

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use rewarm_check::output::{self, Bases, Findings};
 
 use crate::commands::check::Answer;
-use crate::context::Context;
 use crate::error::Failure;
 
 /// A form of the answers.
@@ -26,6 +25,13 @@ pub(super) enum Format {
     Sarif,
     /// JUnit XML.
     Junit,
+}
+
+impl Format {
+    /// Whether it is one document, however many answers there are.
+    fn is_whole(&self) -> bool {
+        !matches!(self, Self::Text | Self::Github)
+    }
 }
 
 const FORMATS: [(&str, Format); 5] = [
@@ -71,8 +77,7 @@ impl Outputs {
         if outputs.stdout.is_empty() {
             outputs.stdout.push(Format::Text);
         }
-        let is_whole = |format: &&Format| !matches!(format, Format::Text | Format::Github);
-        match outputs.stdout.iter().find(is_whole) {
+        match outputs.stdout.iter().find(|format| format.is_whole()) {
             Some(whole) if outputs.stdout.len() > 1 => {
                 let (name, _) = FORMATS[*whole as usize];
                 Err(Failure::usage(format!(
@@ -85,9 +90,17 @@ impl Outputs {
     }
 
     /// Writes everything.
-    pub(super) fn write(&self, context: &Context<'_>, answers: &[Answer]) -> Result<(), Failure> {
-        let is_needed = !self.files.is_empty() || self.stdout != [Format::Text];
-        let findings = if is_needed { findings(context, answers) } else { Vec::new() };
+    pub(super) fn write(&self, answers: &[Answer]) -> Result<(), Failure> {
+        let answers: Vec<&Answer> = answers.iter().collect();
+        self.write_whole(&answers)?;
+        self.print(&answers)
+    }
+
+    /// Writes what is one document for all answers: files, and standard output in such a form.
+    pub(super) fn write_whole(&self, answers: &[&Answer]) -> Result<(), Failure> {
+        let is_whole = self.stdout.iter().any(Format::is_whole);
+        let is_needed = !self.files.is_empty() || is_whole;
+        let findings = if is_needed { findings(answers) } else { Vec::new() };
         for (format, path) in &self.files {
             let bytes = rendered(*format, answers, &findings);
             replace(path, &bytes).map_err(|error| {
@@ -95,20 +108,36 @@ impl Outputs {
                 Failure::world(std::io::Error::new(error.kind(), text))
             })?;
         }
-        let mut stdout = std::io::stdout().lock();
-        for format in &self.stdout {
-            stdout.write_all(&rendered(*format, answers, &findings))?;
-        }
-        stdout.flush()?;
+        self.to_stdout(Format::is_whole, answers, &findings)
+    }
+
+    /// Prints what can be printed for one answer after the other, and what the checkers complained of.
+    pub(super) fn print(&self, answers: &[&Answer]) -> Result<(), Failure> {
+        let is_needed = self.stdout.contains(&Format::Github);
+        let findings = if is_needed { findings(answers) } else { Vec::new() };
+        self.to_stdout(|format| !format.is_whole(), answers, &findings)?;
         let mut stderr = std::io::stderr().lock();
         for answer in answers {
             stderr.write_all(&answer.report.stderr)?;
         }
         Ok(())
     }
+
+    fn to_stdout(
+        &self,
+        is_meant: impl Fn(&Format) -> bool,
+        answers: &[&Answer],
+        findings: &[Findings],
+    ) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        for format in self.stdout.iter().filter(|format| is_meant(format)) {
+            stdout.write_all(&rendered(*format, answers, findings))?;
+        }
+        Ok(stdout.flush()?)
+    }
 }
 
-fn rendered(format: Format, answers: &[Answer], findings: &[Findings]) -> Vec<u8> {
+fn rendered(format: Format, answers: &[&Answer], findings: &[Findings]) -> Vec<u8> {
     match format {
         Format::Text => {
             answers.iter().flat_map(|answer| answer.report.stdout.iter().copied()).collect()
@@ -122,20 +151,19 @@ fn rendered(format: Format, answers: &[Answer], findings: &[Findings]) -> Vec<u8
 
 /// The answers, read. Paths are told from the root of the repository, or of the project where there
 /// is none.
-pub(super) fn findings(context: &Context<'_>, answers: &[Answer]) -> Vec<Findings> {
-    let cwd = &context.settings.start;
-    let cwd = cwd.canonicalize().unwrap_or_else(|_| cwd.clone());
+pub(super) fn findings(answers: &[&Answer]) -> Vec<Findings> {
     let is_root = |dir: &&Path| [".git", ".hg", ".jj"].iter().any(|name| dir.join(name).exists());
-    let repository = cwd.ancestors().find(is_root).map(Path::to_owned);
     answers
         .iter()
-        .map(|Answer { tool, report, project, .. }| {
-            let repository = repository.clone().unwrap_or_else(|| project.clone());
-            let bases = Bases { cwd: cwd.clone(), repository };
+        .map(|Answer { tool, partition, report, project, cwd, .. }| {
+            let cwd = cwd.canonicalize().unwrap_or_else(|_| cwd.clone());
+            let repository = cwd.ancestors().find(is_root).unwrap_or(project).to_owned();
+            let bases = Bases { cwd, repository };
             let streams = (report.stdout.as_slice(), report.stderr.as_slice());
             let exit_code = report.exit_code;
             Findings {
                 tool: tool.name(),
+                partition: partition.clone(),
                 exit_code,
                 replayed: report.reuse == rewarm_check::Reuse::Replayed,
                 diagnostics: output::diagnostics(tool.name(), streams, exit_code, &bases),

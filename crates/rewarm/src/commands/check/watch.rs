@@ -186,7 +186,7 @@ impl Watch<'_> {
         }
         let ui = self.context.ui;
         self.begin(&heading(&changed(&self.states, states, answers)))?;
-        Outputs::parse(&[], &self.context.settings.caller.cwd)?.write(self.context, answers)?;
+        Outputs::parse(&[], &self.context.settings.caller.cwd)?.write(answers)?;
         said.iter().for_each(|line| ui.explain(line));
         tell(self.context, &self.args, prepared, answers);
         if self.is_terminal {
@@ -230,7 +230,7 @@ impl Watch<'_> {
     /// The line below an answer on a terminal.
     fn status(&self, answers: &[Answer]) -> String {
         let files = answers.iter().map(|answer| answer.report.files).max().unwrap_or(0);
-        let findings = findings(self.context, answers);
+        let findings = findings(&answers.iter().collect::<Vec<_>>());
         let all = findings.iter().flat_map(|findings| &findings.diagnostics);
         let errors = all.filter(|diagnostic| diagnostic.severity == Severity::Error).count();
         let seconds = answers.iter().map(|answer| answer.seconds).fold(0.0, f64::max);

@@ -7,9 +7,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rewarm_conda::lock::{LOCK_FILE, LockFile, PypiLocation};
 use rewarm_env::{Lock, LockFormat, Project};
 use rewarm_http::Url;
 use rewarm_proxy::packages::KnownFiles;
+use rewarm_store::Digest;
 
 /// How a program is told to work in another directory, and on a project elsewhere.
 struct Flags {
@@ -18,18 +20,21 @@ struct Flags {
     project: &'static [&'static str],
 }
 
+/// The program whose lock files take long to read, and are of use to no other.
+const PIXI: &str = "pixi";
+
 /// Programs that write lock files which are read here.
-const PROGRAMS: [Flags; 2] = [
+const PROGRAMS: [Flags; 3] = [
     Flags { program: "uv", directory: &["--directory"], project: &["--project"] },
     Flags { program: "poetry", directory: &["--directory", "-C"], project: &["--project", "-P"] },
+    Flags { program: PIXI, directory: &[], project: &["--manifest-path", "-m"] },
 ];
 
 /// Where the project of a command is looked for, which would be `start` by itself; what its arguments
 /// say is relative to `cwd`.
 pub(super) fn place(start: &Path, cwd: &Path, command: &[OsString]) -> PathBuf {
-    let [program, arguments @ ..] = command else { return start.to_owned() };
-    let name = Path::new(program).file_name().unwrap_or_default();
-    let Some(flags) = PROGRAMS.iter().find(|flags| name == flags.program) else {
+    let arguments = command.get(1..).unwrap_or_default();
+    let Some(flags) = PROGRAMS.iter().find(|flags| is_program(command, flags.program)) else {
         return start.to_owned();
     };
     let directory = value(arguments, flags.directory).map(|dir| cwd.join(dir));
@@ -37,6 +42,10 @@ pub(super) fn place(start: &Path, cwd: &Path, command: &[OsString]) -> PathBuf {
         Some(project) => directory.as_deref().unwrap_or(cwd).join(project),
         None => directory.unwrap_or_else(|| start.to_owned()),
     }
+}
+
+fn is_program(command: &[OsString], name: &str) -> bool {
+    command.first().and_then(|program| Path::new(program).file_name()).is_some_and(|it| it == name)
 }
 
 /// What the first of these flags says, before `--` and what follows it.
@@ -60,21 +69,54 @@ fn value(arguments: &[OsString], flags: &[&str]) -> Option<OsString> {
     None
 }
 
-/// The files that are pinned, with URL and digest, by the lock files of the project around a
-/// directory.
-pub(super) fn pinned(start: &Path) -> KnownFiles {
+/// The files that are pinned, with URL and digest, by the lock files of the project that a command
+/// works on, which is looked for from `start`.
+pub(super) fn pinned(start: &Path, command: &[OsString]) -> KnownFiles {
     let known = KnownFiles::default();
+    if is_program(command, PIXI) {
+        note_workspace(start, &known);
+    }
     let Some(project) = Project::find(start) else { return known };
     let names_files = |format| matches!(format, LockFormat::Pylock | LockFormat::Uv);
     let locks = project.lock.iter().chain(&project.other_locks);
     for lock in locks.filter(|lock| names_files(lock.format)).filter_map(|it| Lock::read(it).ok()) {
         for (url, digest) in lock.pinned_files() {
-            if let Ok(url) = Url::parse(url.as_str()) {
-                known.note(&url, digest);
-            }
+            note(&known, url.as_str(), Some(digest));
         }
     }
     known
+}
+
+/// The packages of all environments of a workspace, of which `start` may be the manifest.
+fn note_workspace(start: &Path, known: &KnownFiles) {
+    let dir = if start.is_file() { start.parent().unwrap_or(start) } else { start };
+    let manifest = rewarm_conda::manifest::find(dir);
+    let root = manifest.as_deref().and_then(Path::parent);
+    let Some(Ok(lock)) = root.map(|root| LockFile::load(&root.join(LOCK_FILE))) else { return };
+    let platforms = |name| lock.platforms(name).unwrap_or_default().into_iter();
+    let names = lock.environments().into_iter();
+    let pairs = names.flat_map(|name| platforms(name).map(move |platform| (name, platform)));
+    for wanted in pairs.filter_map(|(name, platform)| lock.wanted(name, &platform).ok()) {
+        for package in &wanted.conda {
+            let sha256 = package.record.package_record.sha256;
+            note(
+                known,
+                package.record.url.as_str(),
+                sha256.map(|it| Digest::from_bytes(it.into())),
+            );
+        }
+        for package in &wanted.pypi {
+            if let PypiLocation::Url(url) = &package.location {
+                note(known, url.as_str(), package.sha256);
+            }
+        }
+    }
+}
+
+fn note(known: &KnownFiles, url: &str, digest: Option<Digest>) {
+    if let (Ok(url), Some(digest)) = (Url::parse(url), digest) {
+        known.note(&url, digest);
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +142,7 @@ mod tests {
             (&["uv", "sync", "--projects", "a"], "/start"),
             (&["uv", "sync", "--project"], "/start"),
             (&["pip", "install", "--project", "a"], "/start"),
+            (&["pixi", "install", "--manifest-path", "a/pixi.toml"], "/cwd/a/pixi.toml"),
             (&["uv"], "/start"),
             (&[], "/start"),
         ] {

@@ -14,6 +14,7 @@ mod scratch;
 mod surroundings;
 mod trust;
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -48,7 +49,7 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
         true => by_index(context, &tally, &mut command)?,
         false => {
             let (start, cwd) = (&context.settings.start, &context.settings.caller.cwd);
-            let known = locks::pinned(&locks::place(start, cwd, &args.command));
+            let known = locks::pinned(&locks::place(start, cwd, &args.command), &args.command);
             by_proxy(context, &tally, known, &mut command)?
         }
     };
@@ -58,7 +59,9 @@ pub(crate) fn run(context: &Context<'_>, args: &With) -> Outcome {
 /// Runs a command whose downloads go through the cache, and passes on its exit code.
 pub(crate) fn through_cache(context: &Context<'_>, mut command: Command) -> Outcome {
     let tally = Tally::default();
-    let known = locks::pinned(&context.settings.start);
+    let program = std::iter::once(command.get_program());
+    let words: Vec<_> = program.chain(command.get_args()).map(OsStr::to_owned).collect();
+    let known = locks::pinned(&context.settings.start, &words);
     let ready = by_proxy(context, &tally, known, &mut command)?;
     run_beside(context, ready, &tally, command)
 }
