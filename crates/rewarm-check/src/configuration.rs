@@ -27,6 +27,8 @@ pub(crate) struct Configuration {
     pub(crate) variables: Vec<Facet>,
     /// Whether `.gitignore` files may be heeded.
     pub(crate) gitignore: bool,
+    /// Whether a module's result is the same whatever else is to be checked, by what the files say.
+    pub(crate) separates_targets: bool,
 }
 
 impl Configuration {
@@ -37,7 +39,8 @@ impl Configuration {
         places: &Places,
         table: &mut Table,
     ) -> io::Result<Self> {
-        let mut found = Self { gitignore: names_gitignore(&request.arguments), ..Self::default() };
+        let gitignore = names_gitignore(&request.arguments);
+        let mut found = Self { gitignore, separates_targets: true, ..Self::default() };
         for (label, path) in candidates(request, cwd, places) {
             let Some(witness) = Witness::of(&path)? else { continue };
             let Ok(digest) = table.file(places.name(&path), witness, &path) else {
@@ -54,6 +57,9 @@ impl Configuration {
     /// Takes in the variables that mypy would expand in paths.
     fn references(&mut self, text: &[u8], request: &Request, places: &Places) {
         self.gitignore |= contains(text, b"exclude_gitignore");
+        // A plugin sees all modules of a build. With the other, targets come first for imports.
+        let entangles = |word: &[u8]| contains(text, word);
+        self.separates_targets &= !entangles(b"plugins") && !entangles(b"fast_module_lookup");
         for name in references(text) {
             let mut hasher = Hasher::new("variable");
             let value = variable(request, OsStr::new(&name)).map(OsStr::as_encoded_bytes);

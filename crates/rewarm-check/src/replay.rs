@@ -186,6 +186,7 @@ impl Check<'_> {
         let entries = Entries {
             store: self.store,
             subject: &self.subject,
+            listing: &snapshot.listing,
             namespace: snapshot.everything_global(),
             now: self.now,
         };

@@ -77,7 +77,7 @@ fn stored(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path)
         let path = entry.expect("entry").path();
         if path.is_dir() {
             stored(&path, found, root);
-        } else if path.to_string_lossy().contains("/mypy-module-v1/") {
+        } else if path.to_string_lossy().contains("/mypy-module-v2/") {
             let relative = path.strip_prefix(root).expect("below the store").to_owned();
             found.insert(relative, std::fs::read(&path).expect("entry"));
         }
