@@ -65,8 +65,8 @@ pub(crate) struct Snapshot {
     /// Sources with their digests, in order.
     pub(crate) sources: Vec<(Vec<u8>, Digest)>,
     pub(crate) listing: Listing,
-    /// The arguments without the targets, if these are no part of what is global.
-    options: Option<Digest>,
+    /// What mypy's own cache depends on: the facets, some of them without what concerns no module.
+    global: Vec<Facet>,
 }
 
 impl Snapshot {
@@ -109,10 +109,16 @@ impl Snapshot {
             facets.push(("ignore files above the project".to_owned(), ignore_files(root)));
         }
         facets.extend(environment.facets);
-        facets.extend(configuration.facets);
         facets.extend(configuration.variables);
         facets.extend(variables(subject));
-        Ok(Self { facets, sources, listing, options })
+        let mut global = facets.clone();
+        if let Some(options) = options {
+            global.retain(|(name, _)| name != ARGUMENTS);
+            global.push(("options".to_owned(), options));
+        }
+        global.extend(configuration.settings);
+        facets.extend(configuration.facets);
+        Ok(Self { facets, sources, listing, global })
     }
 
     /// The key under which answers for these inputs are stored.
@@ -151,8 +157,7 @@ impl Snapshot {
 
     fn global(&self) -> Hasher {
         let mut hasher = Hasher::new("check mypy namespace 3");
-        for (name, digest) in &self.facets {
-            let digest = self.options.as_ref().filter(|_| name == ARGUMENTS).unwrap_or(digest);
+        for (name, digest) in &self.global {
             hasher.field(name).field(digest.as_bytes());
         }
         hasher
