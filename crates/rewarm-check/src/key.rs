@@ -80,8 +80,14 @@ impl Snapshot {
         let configuration = Configuration::of(request, cwd, places, table).map_err(read(cwd))?;
         let environment = Environment::of(&interpreter.sites, places, table)
             .map_err(read(&interpreter.prefix))?;
-        if environment.mypy.is_none() {
-            return Err(CheckError::NoMypy { environment: interpreter.prefix.clone() });
+        let prefix = || interpreter.prefix.clone();
+        match &environment.mypy {
+            None => return Err(CheckError::NoMypy { environment: prefix() }),
+            Some(version) if is_too_old(version) => {
+                let (version, environment) = (version.clone(), prefix());
+                return Err(CheckError::OldMypy { version, environment });
+            }
+            Some(_) => {}
         }
         let extra =
             Extra { gitignore: configuration.gitignore, globs: globs(&request.extra_inputs)? };
@@ -178,6 +184,12 @@ impl Snapshot {
         all.extend(directories.map(|path| (format!("directory `{}`", text(path)), present)));
         all
     }
+}
+
+/// Versions that no interpreter of today runs, and that were not tried.
+fn is_too_old(version: &str) -> bool {
+    let mut numbers = version.split(['.', '+']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(0)) < (0, 910)
 }
 
 pub(crate) fn globs(texts: &[String]) -> Result<Option<GlobSet>, CheckError> {

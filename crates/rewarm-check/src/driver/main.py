@@ -40,6 +40,9 @@ def main():
     sys.dont_write_bytecode = True
     started = time.time_ns()
     options = ["--cache-dir", os.devnull]
+    lacks = lacking() if cache else ""
+    if lacks:
+        cache = ""
     entries, carrier, restored, carried = None, None, [], []
     if cache:
         try:
@@ -112,11 +115,12 @@ def main():
         each.tell(report)
     report.add("emptied", str(int(emptied)))
     report.add("torn", str(int(any(each.is_torn() for each in last))))
+    report.add("lacks", lacks)
     report.add("cut", str(int(answer.is_cut())))
     report.add("answer", str(answer.number))
     report.add("started", str(started))
     report.add("seeded", str(int(seeded)))
-    report.add("rechecked", str(rechecked))
+    report.add("rechecked", "" if lacks else str(rechecked))
     report.add("end", "")
     report.close()
     if os.WIFSIGNALED(answer.status):
@@ -436,6 +440,41 @@ class Observer:
         # Older versions do not keep the messages of every module.
         if not keeps_messages():
             self.note("cold", "")
+
+
+def lacking():
+    """What this mypy would need to have for results of single modules, if it lacks something."""
+    import importlib
+
+    for module, names in NEEDED.items():
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            return module
+        for name in names:
+            if not hasattr(found, name):
+                return "%s.%s" % (module, name)
+    settings = mypy_options()
+    for name in ("sqlite_cache", "fixed_format_cache", "skip_cache_mtime_checks"):
+        if not hasattr(settings, name):
+            return "mypy.options.Options.%s" % name
+    return ""
+
+
+NEEDED = {
+    "mypy.build": ("BuildResult", "State", "SCC", "order_ascc_ex"),
+    "mypy.cache": ("CacheMeta", "CacheMetaEx", "ReadBuffer", "WriteBuffer", "END_TAG", "read_bool")
+    + ("read_str_list", "read_tag", "write_str"),
+    "mypy.fscache": ("FileSystemCache",),
+    "mypy.modulefinder": ("ModuleNotFoundReason",),
+    "mypy.util": ("json_dumps",),
+}
+
+
+def mypy_options():
+    from mypy.options import Options
+
+    return Options()
 
 
 def keeps_messages():

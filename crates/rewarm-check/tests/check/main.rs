@@ -18,4 +18,5 @@ mod sources;
 mod subset;
 mod support;
 mod together;
+mod versions;
 mod worker;

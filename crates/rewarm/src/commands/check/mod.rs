@@ -147,6 +147,9 @@ fn ask(
             let label = format!("{names} {verb} checking {files} files");
             spinner.get_or_init(|| context.ui.spinner(&label));
         }
+        Event::Whole { lacks } => context.ui.note(&format!(
+            "answers are replayed as a whole only: this mypy has no `{lacks}`, as 2.0 to 2.4 have"
+        )),
         Event::Uncached { reason } => context.ui.warn(&format!("nothing was kept: {reason}")),
         _ => {}
     };
@@ -184,6 +187,9 @@ fn failure(error: CheckError) -> Failure {
     match error {
         CheckError::NoMypy { .. } => Failure::usage(error)
             .hint("add `mypy` to the project's development dependencies and lock again"),
+        CheckError::OldMypy { .. } => {
+            Failure::usage(error).hint("require `mypy>=2` in the project and lock again")
+        }
         CheckError::Glob { .. } => Failure::usage(error).hint("mend `tool.rewarm.check.inputs`"),
         other => Failure::world(other),
     }
