@@ -21,6 +21,8 @@ use crate::worker::{Served, Worker};
 /// Classes first, then the program.
 pub(crate) const DRIVER: &str = concat!(
     include_str!("driver/start.py"),
+    include_str!("driver/tie.py"),
+    "tied = None if sys.argv[1] == '--worker' else tie()\n",
     include_str!("driver/entries.py"),
     include_str!("driver/symbols.py"),
     include_str!("driver/carry.py"),
@@ -31,14 +33,20 @@ pub(crate) const DRIVER: &str = concat!(
     include_str!("driver/main.py"),
 );
 
-/// The console script, without the driver.
-const PLAIN: &str = "import os, sys
+/// What comes before a console script's own lines.
+const SCRIPT: &str = "import os, sys
 sys.argv[:] = sys.argv[1:]
 if not getattr(sys.flags, 'safe_path', False):
     sys.path[0] = os.path.dirname(sys.argv[0])
-from mypy.__main__ import console_entry
+";
+
+/// mypy's.
+const CONSOLE: &str = "from mypy.__main__ import console_entry
 sys.exit(console_entry())
 ";
+
+/// Ties a run to its starter; needs what [`capture_tied`] gives it.
+const TIE: &str = concat!(include_str!("driver/tie.py"), "tie()\ndel tie\n");
 
 /// Says what mypy would check.
 const TARGETS: &str = include_str!("driver/targets.py");
@@ -124,7 +132,7 @@ pub(crate) fn observed(
         Served::Not => {
             let mut command = command(request, DRIVER);
             command.args(&arguments);
-            capture(command, events).map_err(|source| error(request, source))?
+            capture_tied(command, events).map_err(|source| error(request, source))?
         }
     };
     if !scratch.join("0.out").exists() && output.status.signal().is_none() {
@@ -158,9 +166,9 @@ pub(crate) fn plain(
     options: &[&str],
     events: &dyn Fn(Event),
 ) -> Result<Finished, CheckError> {
-    let mut command = command(request, PLAIN);
+    let mut command = command(request, &[SCRIPT, TIE, CONSOLE].concat());
     command.arg(script(request)).args(options).args(&request.arguments);
-    let output = capture(command, events).map_err(|source| error(request, source))?;
+    let output = capture_tied(command, events).map_err(|source| error(request, source))?;
     let exit_code = code(output.status);
     Ok(Finished { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None })
 }
@@ -201,7 +209,7 @@ pub(crate) fn targets(
 
 /// Runs mypy as it is, on this process's own streams.
 pub(crate) fn interactive(request: &Request) -> Result<Finished, CheckError> {
-    let mut command = command(request, PLAIN);
+    let mut command = command(request, &[SCRIPT, CONSOLE].concat());
     let status = command.arg(script(request)).args(&request.arguments).status();
     let exit_code = code(status.map_err(|source| error(request, source))?);
     Ok(Finished { exit_code, ..Finished::default() })
@@ -209,7 +217,22 @@ pub(crate) fn interactive(request: &Request) -> Result<Finished, CheckError> {
 
 /// Runs a command to its end, apart from the terminal.
 pub(crate) fn capture(mut command: Command, events: &dyn Fn(Event)) -> io::Result<Output> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(Stdio::null());
+    wait(command, events)
+}
+
+/// The same for a program that ends itself when its standard input does; it does not outlive this
+/// process then, even if that is killed.
+fn capture_tied(mut command: Command, events: &dyn Fn(Event)) -> io::Result<Output> {
+    let (reader, writer) = io::pipe()?;
+    command.stdin(reader);
+    let output = wait(command, events);
+    drop(writer);
+    output
+}
+
+fn wait(mut command: Command, events: &dyn Fn(Event)) -> io::Result<Output> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn()?;
     events(Event::Started { group: child.id() });
     child.wait_with_output()

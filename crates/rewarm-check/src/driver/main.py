@@ -147,6 +147,8 @@ class Pass:
         self.out, self.err, self.seen = names
         child = os.fork()
         if child == 0:
+            if tied is not None:
+                os.close(tied)
             for descriptor, path in ((1, self.out), (2, self.err)):
                 file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 os.dup2(file, descriptor)

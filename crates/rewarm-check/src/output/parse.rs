@@ -35,13 +35,14 @@ pub fn diagnostics(
     found
 }
 
-/// A text without the escape sequences of terminals (ECMA-48 `CSI` and `OSC`).
+/// A text without the escape sequences of terminals (ECMA-48 `CSI` and `OSC`) and their shifts between
+/// character sets, which end a colour where `TERM` is `screen` or `tmux`.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
         if c != '\x1b' {
-            plain.push(c);
+            plain.extend(Some(c).filter(|c| !matches!(c, '\x0e' | '\x0f')));
             continue;
         }
         match rest.next() {

@@ -225,13 +225,25 @@ pub fn workers(directory: &Path, patience: Duration) -> Vec<WorkerInfo> {
     names.iter().filter_map(|name| describe(&sockets, name, patience)).collect()
 }
 
-/// Ends the workers whose sockets are in a directory. Runs that they serve go on to their end.
-pub fn end_workers(directory: &Path, patience: Duration) -> io::Result<()> {
-    match Sockets::open(directory) {
-        Ok(sockets) => sockets.names().iter().try_for_each(|name| end(&sockets, name, patience)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+/// Ends the workers whose sockets are in a directory, or only those that have imported the mypy of one
+/// environment. Runs that they serve go on to their end.
+pub fn end_workers(
+    directory: &Path,
+    environment: Option<&Path>,
+    patience: Duration,
+) -> io::Result<()> {
+    let sockets = match Sockets::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let found = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let environment = environment.map(found);
+    let is_meant = |name: &&String| match &environment {
+        None => true,
+        Some(environment) => describe(&sockets, name, patience)
+            .is_some_and(|worker| found(&worker.environment) == *environment),
+    };
+    sockets.names().iter().filter(is_meant).try_for_each(|name| end(&sockets, name, patience))
 }
 
 fn describe(sockets: &Sockets, name: &str, patience: Duration) -> Option<WorkerInfo> {

@@ -15,6 +15,7 @@ mod names;
 mod order;
 mod output;
 mod sources;
+mod state;
 mod support;
 mod together;
 mod worker;

@@ -134,12 +134,14 @@ fn mypys_text_says_what_its_json_says() {
     assert_eq!(read(&["--pretty"]), without(&full), "wrapped text is joined");
     let mut colored = bench;
     colored.set("MYPY_FORCE_COLOR", "1");
-    colored.set("TERM", "xterm-256color");
-    let args = [&cache[..], &["--pretty"]].concat();
-    let (stdout, stderr, code) = run(&colored, &mypy, &args);
-    assert!(stdout.contains(&0x1b));
-    let found = diagnostics("mypy", (&stdout, &stderr), code, &bases(&colored));
-    assert_eq!(found, without(&full));
+    for terminal in ["xterm-256color", "screen"] {
+        colored.set("TERM", terminal);
+        let args = [&cache[..], &["--pretty"]].concat();
+        let (stdout, stderr, code) = run(&colored, &mypy, &args);
+        assert!(stdout.contains(&0x1b));
+        let found = diagnostics("mypy", (&stdout, &stderr), code, &bases(&colored));
+        assert_eq!(found, without(&full), "{terminal}");
+    }
 }
 
 #[test]

@@ -102,10 +102,27 @@ fn replay_asks_no_worker() {
     bench.miss("nothing is known");
     let before = only(&bench);
     bench.hit_again("nothing changed");
-    end_workers(&directory(&bench), PATIENCE).expect("ended");
+    end_workers(&directory(&bench), None, PATIENCE).expect("ended");
     bench.hit_again("nothing changed");
     assert_eq!(known(&bench), []);
     await_end(&before);
+}
+
+#[test]
+fn workers_of_one_environment_end_alone() {
+    let bench = sample();
+    bench.miss("nothing is known");
+    let worker = only(&bench);
+    let ended = |environment: &Path| {
+        end_workers(&directory(&bench), Some(environment), PATIENCE).expect("ended");
+        known(&bench).is_empty()
+    };
+    assert!(!ended(&bench.project));
+    // The same directory by another name.
+    let link = bench.base().join("link");
+    std::os::unix::fs::symlink(&bench.venv, &link).expect("link");
+    assert!(ended(&link));
+    await_end(&worker);
 }
 
 /// Everything about its process that a plugin can ask for. What names the directory of one run is
@@ -331,7 +348,7 @@ fn worker_of_another_key_is_not_asked() {
     };
     let old = name(&bench);
     bench.set("PYTHONHASHSEED", "1");
-    end_workers(&directory(&bench), PATIENCE).expect("ended");
+    end_workers(&directory(&bench), None, PATIENCE).expect("ended");
     await_end(&first);
     bench.checked();
     let second = only(&bench);

@@ -4,6 +4,7 @@ use rewarm_activation::{self as activation, Scope};
 use rewarm_env::STATE_FILE;
 
 use crate::args::Clean;
+use crate::commands::check::worker;
 use crate::context::Context;
 use crate::environment::Workspace;
 use crate::error::{Failure, Outcome};
@@ -25,7 +26,10 @@ pub(crate) fn run(context: &Context<'_>, args: &Clean) -> Outcome {
         return Ok(0);
     }
     match place {
-        Some(place) => pixi::clean(context, place),
+        Some(place) => {
+            worker::end(context, Some(&place.prefix));
+            pixi::clean(context, place)
+        }
         None => remove_environment(context, &workspace),
     }
 }
@@ -42,6 +46,7 @@ fn remove_environment(context: &Context<'_>, workspace: &Workspace) -> Outcome {
         return Err(Failure::usage(format!("`{shown}` was not made by rewarm"))
             .hint("remove that directory yourself if nobody needs it"));
     }
+    worker::end(context, Some(&own));
     std::fs::remove_dir_all(&own).map_err(|error| {
         let text = format!("cannot remove `{shown}`: {error}");
         Failure::world(std::io::Error::new(error.kind(), text))

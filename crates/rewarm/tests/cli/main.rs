@@ -15,6 +15,7 @@ mod history;
 mod hot;
 mod import;
 mod install;
+mod killed;
 mod known;
 mod misuse;
 mod packages;

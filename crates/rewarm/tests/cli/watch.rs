@@ -220,3 +220,10 @@ fn forms_for_one_answer_are_refused() {
         assert!(refused.stderr.contains(&format!("hint: leave out `{}`", option[0])), "{refused}");
     }
 }
+
+#[test]
+fn a_first_look_without_an_answer_ends_it() {
+    let sandbox = project();
+    let ended = sandbox.run(["check", "--watch"]).expect_code(2);
+    assert!(ended.stderr.contains("there is no environment"), "{ended}");
+}

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{age, entry_count, inventory, unreadable};
 use crate::args::Prune;
+use crate::commands::check::worker;
 use crate::commands::{print, print_json};
 use crate::context::{Context, now};
 use crate::error::{Failure, Outcome};
@@ -146,6 +147,7 @@ pub(super) fn purge(context: &Context<'_>, yes: bool) -> Outcome {
             return Ok(1);
         }
     }
+    worker::end(context, None);
     sweep(context, &Limits::nothing())
 }
 

@@ -3,7 +3,8 @@
 //! A look is a check, which is a replay while nothing changes, so whatever a check depends on is
 //! noticed, the environment and the configuration included. An answer that cannot be kept would run
 //! the checker at every look; it is asked for again only if an input that is known before a run has
-//! changed. Nothing is drawn unless both streams are a terminal.
+//! changed. A first look that fails ends the command, a later one is shown like an answer. Nothing is
+//! drawn unless both streams are a terminal.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
@@ -93,16 +94,22 @@ pub(super) fn run(context: &Context<'_>, args: &Check) -> Outcome {
 impl Watch<'_> {
     /// Looks once, shows what is new, and says how long to wait.
     fn turn(&mut self) -> Result<Duration, Failure> {
-        let begun = Instant::now();
+        let (begun, cost) = (Instant::now(), spent());
         self.context.ui.hold();
         let looked = self.look(begun);
         let said = self.context.ui.release();
-        let rest = rest(begun.elapsed());
+        let took = begun.elapsed();
+        let cost = spent().zip(cost).map_or(took, |(after, before)| after.saturating_sub(before));
+        let rest = rest(cost, took);
         if self.interrupt.caught().is_some() {
             return Ok(Duration::ZERO);
         }
         let has_run = match looked {
             Ok(has_run) => has_run,
+            Err(failure) if self.shown.is_none() => {
+                said.iter().for_each(|line| self.context.ui.explain(line));
+                return Err(failure);
+            }
             Err(failure) => {
                 self.show_failure(&failure, &said)?;
                 return Ok(rest.max(AFTER_FAILURE));
@@ -129,7 +136,10 @@ impl Watch<'_> {
         if before.is_some_and(|asked| asked.again.is_none_or(|again| begun < again)) {
             return Ok(false);
         }
-        let answers = ask(self.context, &prepared, begun, &self.interrupt);
+        let answers = match ask(self.context, &prepared, begun, &self.interrupt) {
+            Err(failure) if self.shown.is_none() => return Err(failure),
+            answers => answers,
+        };
         let (mut has_run, mut is_kept) = (answers.is_err(), true);
         for answer in answers.iter().flatten() {
             if let Reuse::Ran { unstored, .. } = &answer.report.reuse {
@@ -249,9 +259,19 @@ impl Watch<'_> {
     }
 }
 
-/// How long to wait after a look without a run.
-fn rest(took: Duration) -> Duration {
-    took.saturating_mul(SHARE - 1).clamp(INTERVAL, LONGEST)
+/// How long to wait after a look without a run. What it `took` may be others' work.
+fn rest(cost: Duration, took: Duration) -> Duration {
+    cost.saturating_mul(SHARE - 1).max(took).clamp(INTERVAL, LONGEST)
+}
+
+/// The processor time of this process and of those that it has waited for, if the system tells.
+fn spent() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The command's name may hold anything. The four times are the 12th field after it, and the next.
+    let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
+    let ticks = fields.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
+    // Linux tells hundredths of a second, whatever its own clock has.
+    Some(Duration::from_millis(ticks.saturating_mul(10)))
 }
 
 /// The inputs that changed from one shown answer to the next. Those of which only the run knows are

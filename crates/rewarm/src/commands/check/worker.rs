@@ -20,6 +20,16 @@ pub(in crate::commands) fn directory(cache: &Path) -> PathBuf {
     cache.join("workers")
 }
 
+/// Ends the workers of this cache, or only those of an environment that is about to go. One that cannot
+/// be told ends by itself when it finds its files gone.
+pub(in crate::commands) fn end(context: &Context<'_>, environment: Option<&Path>) {
+    let directory = directory(&context.settings.cache_dir);
+    if let Err(error) = rewarm_check::end_workers(&directory, environment, PATIENCE) {
+        let shown = directory.display();
+        context.ui.detail(&format!("could not end the workers in `{shown}`: {error}"));
+    }
+}
+
 /// Workers are for those who check again and again: not for CI, nor with a cache that is gone after
 /// this check.
 pub(super) fn options(
