@@ -5,6 +5,7 @@
 //! configuration file are seen by the driver, which knows what mypy made of them.
 
 use std::ffi::OsString;
+use std::path::{Component, Path};
 
 /// How a request has to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,32 @@ pub(crate) fn classify(arguments: &[OsString]) -> Class {
     plain.map_or(Class::Replayable, Class::Plain)
 }
 
+/// How many of the arguments, from the first on, are targets without doubt and mean the same in every
+/// checkout. `None` if what follows may have to do with them.
+pub(crate) fn targets(arguments: &[OsString]) -> Option<usize> {
+    let is_option = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"-");
+    let count = arguments.iter().position(is_option).unwrap_or(arguments.len());
+    let (targets, options) = arguments.split_at(count);
+    let is_plain = |target: &OsString| {
+        let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+        let bytes = target.as_encoded_bytes();
+        // mypy reads arguments from a file that is named after an `@`.
+        !bytes.is_empty() && bytes[0] != b'@' && Path::new(target).components().all(inside)
+    };
+    let is_entangled = |option: &OsString| {
+        let bytes = option.as_encoded_bytes();
+        let short = [b"-p", b"-m", b"-c"].iter().any(|name| bytes.starts_with(*name));
+        let text = option.to_string_lossy();
+        let name = text.split('=').next().unwrap_or(&text);
+        let means = |long: &&str| name.len() > 2 && long.starts_with(name);
+        short || bytes.starts_with(b"@") || ENTANGLED.iter().any(means)
+    };
+    (targets.iter().all(is_plain) && !options.iter().any(is_entangled)).then_some(count)
+}
+
+/// Options that name targets, or say how targets are found.
+const ENTANGLED: [&str; 4] = ["--package", "--module", "--command", "--fast-module-lookup"];
+
 /// `-v`, `-vv` and `-n 2`, `-n2`.
 fn short(text: &str) -> Option<usize> {
     let letters = text.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
@@ -100,6 +127,21 @@ mod tests {
         }
         for text in ["--install-types", "--pdb"] {
             assert!(matches!(class(&["--junit-xml=a", text]), Class::Interactive(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn leading_paths_are_targets_unless_something_is_in_doubt() {
+        let count = |text: &str| targets(&text.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(count("a.py pkg/sub ./b --strict c.py"), Some(3));
+        assert_eq!(count("--strict a.py"), Some(0));
+        assert_eq!(targets(&[]), Some(0));
+        for text in ["../a.py", "/a.py", "@file", "a.py @file", "a/../b.py", "a.py -- -b.py"] {
+            let expected = (text == "a.py -- -b.py").then_some(1);
+            assert_eq!(count(text), expected, "{text}");
+        }
+        for text in ["-p pkg", "a.py -ppkg", "a.py --pack x", "--fast-module a.py", "--strict @f"] {
+            assert_eq!(count(text), None, "{text}");
         }
     }
 

@@ -23,10 +23,14 @@ const NAMES: [&str; 4] = ["mypy.ini", ".mypy.ini", "pyproject.toml", "setup.cfg"
 pub(crate) struct Configuration {
     /// Each file that is there, with its digest.
     pub(crate) facets: Vec<Facet>,
+    /// The same, as far as it says something to mypy.
+    pub(crate) settings: Vec<Facet>,
     /// Variables that the files refer to, with their values.
     pub(crate) variables: Vec<Facet>,
     /// Whether `.gitignore` files may be heeded.
     pub(crate) gitignore: bool,
+    /// Whether a module's result is the same whatever else is to be checked, by what the files say.
+    pub(crate) separates_targets: bool,
 }
 
 impl Configuration {
@@ -37,16 +41,25 @@ impl Configuration {
         places: &Places,
         table: &mut Table,
     ) -> io::Result<Self> {
-        let mut found = Self { gitignore: names_gitignore(&request.arguments), ..Self::default() };
+        let gitignore = names_gitignore(&request.arguments);
+        let mut found = Self { gitignore, separates_targets: true, ..Self::default() };
         for (label, path) in candidates(request, cwd, places) {
             let Some(witness) = Witness::of(&path)? else { continue };
             let Ok(digest) = table.file(places.name(&path), witness, &path) else {
                 // Unreadable, or a directory: mypy decides what to make of it.
                 found.facets.push((format!("configuration `{label}`"), Digest::of("unreadable")));
+                found.settings.push((format!("configuration `{label}`"), Digest::of("unreadable")));
                 continue;
             };
-            found.facets.push((format!("configuration `{label}`"), digest));
-            found.references(&std::fs::read(&path)?, request, places);
+            let text = std::fs::read(&path)?;
+            let name = format!("configuration `{label}`");
+            match settings(&label, &text) {
+                Some(settings) if settings.is_empty() => {}
+                Some(settings) => found.settings.push((name.clone(), Digest::of(settings))),
+                None => found.settings.push((name.clone(), digest)),
+            }
+            found.facets.push((name, digest));
+            found.references(&text, request, places);
         }
         Ok(found)
     }
@@ -54,6 +67,9 @@ impl Configuration {
     /// Takes in the variables that mypy would expand in paths.
     fn references(&mut self, text: &[u8], request: &Request, places: &Places) {
         self.gitignore |= contains(text, b"exclude_gitignore");
+        // A plugin sees all modules of a build. With the other, targets come first for imports.
+        let entangles = |word: &[u8]| contains(text, word);
+        self.separates_targets &= !entangles(b"plugins") && !entangles(b"fast_module_lookup");
         for name in references(text) {
             let mut hasher = Hasher::new("variable");
             let value = variable(request, OsStr::new(&name)).map(OsStr::as_encoded_bytes);
@@ -119,6 +135,38 @@ fn names_gitignore(arguments: &[OsString]) -> bool {
     arguments.iter().any(|argument| argument.to_string_lossy().starts_with("--exclude-g"))
 }
 
+/// What a file that belongs to other tools as well says to mypy; nothing if it has no section for it.
+/// `None` if all of it may count: a plugin may read it, and an option may name it.
+fn settings(label: &str, text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok().filter(|text| !text.contains("plugins"))?;
+    match label.trim_start_matches("../") {
+        "pyproject.toml" => {
+            let table: toml::Table = text.parse().ok()?;
+            let mypy = table.get("tool").and_then(|tool| tool.get("mypy"));
+            Some(mypy.map(toml::Value::to_string).unwrap_or_default())
+        }
+        "setup.cfg" => {
+            let mut found = String::new();
+            let mut is_own = false;
+            for line in text.lines() {
+                if let Some(name) = line.strip_prefix('[') {
+                    // These hold for every section.
+                    if name.starts_with("DEFAULT") {
+                        return None;
+                    }
+                    is_own = name.starts_with("mypy");
+                }
+                if is_own {
+                    found.push_str(line);
+                    found.push('\n');
+                }
+            }
+            Some(found)
+        }
+        _ => None,
+    }
+}
+
 /// The names in `$NAME`, `${NAME}`, and `HOME` for a tilde.
 fn references(text: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
@@ -151,6 +199,22 @@ mod tests {
         let text = b"mypy_path = $A:${B_1}/x:$MYPY_CONFIG_FILE_DIR/s\ncache_dir = ~/c";
         assert_eq!(references(text), ["HOME", "A", "B_1"]);
         assert!(references(b"exclude = '$'").is_empty());
+    }
+
+    #[test]
+    fn settings_of_other_tools_are_left_out() {
+        let pyproject = |text: &str| settings("../pyproject.toml", text.as_bytes());
+        let one = pyproject("[project]\nname = 'a'\n[tool.mypy]\nstrict = true\n");
+        assert_eq!(one, pyproject("tool.mypy.strict = true\n[tool.ruff]\nx = 1\n"));
+        assert_ne!(one, pyproject("[tool.mypy]\nstrict = false\n"));
+        assert_eq!(pyproject("[project]\nname = 'a'\n").as_deref(), Some(""));
+        assert_eq!(pyproject("[tool.mypy]\nplugins = ['p']\n"), None);
+        assert_eq!(pyproject("no TOML ["), None);
+        let cfg = |text: &str| settings("setup.cfg", text.as_bytes());
+        let one = cfg("[metadata]\nname = a\n[mypy]\nstrict = True\n[mypy-x.*]\ny = 1\n");
+        assert_eq!(one.as_deref(), Some("[mypy]\nstrict = True\n[mypy-x.*]\ny = 1\n"));
+        assert_eq!(cfg("[DEFAULT]\na = 1\n[mypy]\n"), None);
+        assert_eq!(settings("mypy.ini", b"[mypy]\n"), None);
     }
 
     #[test]

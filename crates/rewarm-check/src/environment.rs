@@ -22,8 +22,8 @@ pub(crate) type Facet = (String, Digest);
 pub(crate) struct Environment {
     /// Distributions, `.pth` files and top-level names, by directory.
     pub(crate) facets: Vec<Facet>,
-    /// The directory of packages that mypy is in.
-    pub(crate) mypy: Option<PathBuf>,
+    /// The version of mypy.
+    pub(crate) mypy: Option<String>,
 }
 
 impl Environment {
@@ -44,8 +44,11 @@ impl Environment {
                 if *directory && is_metadata(&text) {
                     let digest = distribution(site, &text, places, table)?;
                     found.facets.push((format!("distribution `{text}`"), digest));
-                    if text.starts_with("mypy-") && found.mypy.is_none() {
-                        found.mypy = Some(site.clone());
+                    if let Some(version) = text.strip_prefix("mypy-")
+                        && found.mypy.is_none()
+                    {
+                        let end = version.rfind('.').unwrap_or(version.len());
+                        found.mypy = Some(version[..end].to_owned());
                     }
                 } else if text.ends_with(".pth") {
                     let digest = path_file(&site.join(&*text), places, table)?;

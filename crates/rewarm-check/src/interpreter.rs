@@ -33,7 +33,8 @@ impl Kind for Interpreter {
     const VERSION: u16 = 1;
 }
 
-/// Prints identity, prefixes and directories of installed packages, each ended by a NUL.
+/// Prints identity, prefixes and directories of installed packages, each ended by a NUL, between two
+/// marks: path files may print as well, before and after.
 const DESCRIBE: &str = r"
 import os, platform, site, sys, sysconfig
 names = ('site-packages', 'dist-packages')
@@ -43,8 +44,11 @@ sites = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
 sites += site.getsitepackages()
 sites += [os.path.abspath(p) for p in sys.path if os.path.basename(p) in names]
 fields = ['\n'.join(map(str, kind)), sys.prefix, sys.base_prefix, *dict.fromkeys(sites)]
-sys.stdout.buffer.write(b''.join(os.fsencode(f) + b'\0' for f in fields))
+mark = b'\0interpreter\0'
+sys.stdout.buffer.write(mark + b''.join(os.fsencode(f) + b'\0' for f in fields) + mark)
 ";
+
+const MARK: &[u8] = b"\0interpreter\0";
 
 impl Interpreter {
     /// Describes the request's interpreter, from the record if nothing moved since.
@@ -99,10 +103,30 @@ impl Interpreter {
 }
 
 fn parse(output: &[u8]) -> Option<Interpreter> {
-    let fields = output.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+    let find = |bytes: &[u8]| bytes.windows(MARK.len()).position(|window| window == MARK);
+    let output = &output[find(output)? + MARK.len()..];
+    let fields = output[..find(output)?].strip_suffix(b"\0")?.split(|byte| *byte == 0);
     let mut fields = fields.map(<[u8]>::to_vec);
     let identity = fields.next()?;
     let mut paths = fields.map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
     let (prefix, base) = (paths.next()?, paths.next()?);
     Some(Interpreter { identity, prefix, base, sites: paths.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_print_is_no_part_of_the_description() {
+        let plain = b"\0interpreter\0cpython\0/e\0/usr\0/e/lib\0\0interpreter\0";
+        let loud = [b"hello\n\0".as_slice(), plain, b"bye\n"].concat();
+        for output in [plain.as_slice(), &loud] {
+            let found = parse(output).expect("a description");
+            assert_eq!(found.identity, b"cpython");
+            assert_eq!(found.prefix, Path::new("/e"));
+            assert_eq!(found.sites, [Path::new("/e/lib")]);
+        }
+        assert!(parse(b"\0interpreter\0cpython\0/e").is_none(), "it is cut");
+    }
 }

@@ -2,14 +2,16 @@
 //!
 //! The key is a list of named facets, so that what differs between two runs can be said. Facets
 //! that every module depends on make up the *namespace* of mypy's own cache; sources do not belong
-//! to it, since mypy compares them itself.
+//! to it, since mypy compares them itself, and targets only if a module's result may depend on them
+//! in ways that `driver/circumstances.py` does not know.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rewarm_store::{Digest, Hasher, Store};
 
+use crate::arguments::targets;
 use crate::configuration::Configuration;
 use crate::environment::{Environment, Facet};
 use crate::interpreter::Interpreter;
@@ -20,6 +22,8 @@ use crate::witness::Table;
 
 /// Bumped when equal inputs would get another answer from this version of rewarm.
 const VERSION: &str = "check mypy 2";
+
+const ARGUMENTS: &str = "arguments";
 
 /// A request with its paths resolved.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub(crate) struct Snapshot {
     /// Sources with their digests, in order.
     pub(crate) sources: Vec<(Vec<u8>, Digest)>,
     pub(crate) listing: Listing,
+    /// What mypy's own cache depends on: the facets, some of them without what concerns no module.
+    global: Vec<Facet>,
 }
 
 impl Snapshot {
@@ -74,8 +80,14 @@ impl Snapshot {
         let configuration = Configuration::of(request, cwd, places, table).map_err(read(cwd))?;
         let environment = Environment::of(&interpreter.sites, places, table)
             .map_err(read(&interpreter.prefix))?;
-        if environment.mypy.is_none() {
-            return Err(CheckError::NoMypy { environment: interpreter.prefix.clone() });
+        let prefix = || interpreter.prefix.clone();
+        match &environment.mypy {
+            None => return Err(CheckError::NoMypy { environment: prefix() }),
+            Some(version) if is_too_old(version) => {
+                let (version, environment) = (version.clone(), prefix());
+                return Err(CheckError::OldMypy { version, environment });
+            }
+            Some(_) => {}
         }
         let extra =
             Extra { gitignore: configuration.gitignore, globs: globs(&request.extra_inputs)? };
@@ -89,9 +101,12 @@ impl Snapshot {
                 .unwrap_or_else(|_| Digest::of("unreadable"));
             sources.push((path.clone(), digest));
         }
+        let separate = configuration.separates_targets;
+        let options = separate.then(|| targets(&request.arguments)).flatten();
+        let options = options.map(|count| words(places, &request.arguments[count..]));
         let mut facets = vec![
             ("interpreter".to_owned(), Digest::of(&interpreter.identity)),
-            ("arguments".to_owned(), arguments(subject)),
+            (ARGUMENTS.to_owned(), arguments(subject)),
             ("working directory".to_owned(), Digest::of(places.name(cwd).as_bytes())),
             ("packages above the project".to_owned(), above(root)),
             ("place of the environment".to_owned(), place_of_environment(subject)),
@@ -100,16 +115,22 @@ impl Snapshot {
             facets.push(("ignore files above the project".to_owned(), ignore_files(root)));
         }
         facets.extend(environment.facets);
-        facets.extend(configuration.facets);
         facets.extend(configuration.variables);
         facets.extend(variables(subject));
-        Ok(Self { facets, sources, listing })
+        let mut global = facets.clone();
+        if let Some(options) = options {
+            global.retain(|(name, _)| name != ARGUMENTS);
+            global.push(("options".to_owned(), options));
+        }
+        global.extend(configuration.settings);
+        facets.extend(configuration.facets);
+        Ok(Self { facets, sources, listing, global })
     }
 
     /// The key under which answers for these inputs are stored.
     pub(crate) fn key(&self) -> Digest {
         let mut hasher = Hasher::new(VERSION);
-        hasher.field(self.global().finish().as_bytes());
+        hasher.field(self.everything_but_sources().as_bytes());
         hasher.list(self.sources.iter().map(|(path, _)| path));
         for (_, digest) in &self.sources {
             hasher.update(digest.as_bytes());
@@ -131,9 +152,18 @@ impl Snapshot {
         self.global().finish()
     }
 
-    fn global(&self) -> Hasher {
-        let mut hasher = Hasher::new("check mypy namespace 2");
+    /// All facets but the sources.
+    pub(crate) fn everything_but_sources(&self) -> Digest {
+        let mut hasher = Hasher::new("check mypy facets 2");
         for (name, digest) in &self.facets {
+            hasher.field(name).field(digest.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    fn global(&self) -> Hasher {
+        let mut hasher = Hasher::new("check mypy namespace 3");
+        for (name, digest) in &self.global {
             hasher.field(name).field(digest.as_bytes());
         }
         hasher
@@ -156,6 +186,12 @@ impl Snapshot {
     }
 }
 
+/// Versions that no interpreter of today runs, and that were not tried.
+fn is_too_old(version: &str) -> bool {
+    let mut numbers = version.split(['.', '+']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(0)) < (0, 910)
+}
+
 pub(crate) fn globs(texts: &[String]) -> Result<Option<GlobSet>, CheckError> {
     let mut set = GlobSetBuilder::new();
     for text in texts {
@@ -167,11 +203,17 @@ pub(crate) fn globs(texts: &[String]) -> Result<Option<GlobSet>, CheckError> {
 }
 
 fn arguments(subject: &Subject<'_>) -> Digest {
-    let arguments = subject.request.arguments.iter();
+    let Subject { request, places, .. } = subject;
     let mut hasher = Hasher::new("arguments");
-    hasher.list(arguments.map(|argument| subject.places.neutral(argument.as_encoded_bytes())));
-    let default = subject.request.default_target.as_ref();
-    hasher.optional(default.map(|target| subject.places.neutral(target.as_encoded_bytes())));
+    hasher.field(words(places, &request.arguments).as_bytes());
+    let default = request.default_target.as_ref();
+    hasher.optional(default.map(|target| places.neutral(target.as_encoded_bytes())));
+    hasher.finish()
+}
+
+fn words(places: &Places, arguments: &[OsString]) -> Digest {
+    let mut hasher = Hasher::new("words");
+    hasher.list(arguments.iter().map(|argument| places.neutral(argument.as_encoded_bytes())));
     hasher.finish()
 }
 

@@ -46,6 +46,15 @@ impl Listing {
         Ok(walk.listing)
     }
 
+    /// The last parts of the names of all modules that there may be.
+    pub(crate) fn names(&self) -> BTreeSet<&[u8]> {
+        let base = |path: &[u8]| path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let stem =
+            |name: &'_ [u8]| name.iter().position(|byte| *byte == b'.').unwrap_or(name.len());
+        let all = self.files.keys().chain(&self.directories);
+        all.map(|path| &path[base(path)..]).map(|name| &name[..stem(name)]).collect()
+    }
+
     /// How many modules there are.
     pub(crate) fn sources(&self) -> usize {
         let is_source = |path: &&Vec<u8>| path.ends_with(b".py") || path.ends_with(b".pyi");

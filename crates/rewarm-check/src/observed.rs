@@ -51,6 +51,8 @@ pub(crate) struct Observed {
     pub(crate) emptied: bool,
     /// Whether the cache may lack a part of a module.
     pub(crate) torn: bool,
+    /// What mypy lacks for results of single modules; empty if nothing.
+    pub(crate) lacks: String,
     /// Whether the output may lack its end.
     pub(crate) cut: bool,
 }
@@ -87,6 +89,7 @@ impl Observed {
                 b"x" => found.reasons.push(text()),
                 b"answer" => found.answer = text(),
                 b"seeded" => found.seeded = *value == b"1",
+                b"lacks" => found.lacks = text(),
                 b"torn" => found.torn = *value == b"1",
                 b"cut" => found.cut = *value == b"1",
                 b"emptied" => found.emptied = *value == b"1",

@@ -186,6 +186,7 @@ impl Check<'_> {
         let entries = Entries {
             store: self.store,
             subject: &self.subject,
+            listing: &snapshot.listing,
             namespace: snapshot.everything_global(),
             now: self.now,
         };
@@ -195,6 +196,9 @@ impl Check<'_> {
         let finished = run::observed(request, worker, scratch.path(), cache, self.events)?;
         let Some(mut finished) = finished else { return Ok(None) };
         let observed = finished.observed.take();
+        if let Some(lacks) = observed.as_ref().map(|o| o.lacks.clone()).filter(|l| !l.is_empty()) {
+            (self.events)(Event::Whole { lacks });
+        }
         let unstored = self.store_answer(&finished, observed.as_ref(), (snapshot, key), table)?;
         if let Some((private, seal)) = private
             && unstored.may_seed

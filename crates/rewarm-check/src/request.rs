@@ -124,6 +124,12 @@ pub enum Event {
         /// The group's id.
         group: u32,
     },
+    /// This mypy keeps no results for single modules that can be used: whole answers are replayed, and
+    /// every other run begins from nothing.
+    Whole {
+        /// The name in mypy that was looked for and is not there.
+        lacks: String,
+    },
     /// Something in the store could not be written. The answer is right all the same.
     Uncached {
         /// What was tried, and why it failed.
@@ -162,6 +168,17 @@ pub enum CheckError {
     /// The environment has no mypy.
     #[error("no mypy in the environment `{}`: add `mypy` to the lock file and install", environment.display())]
     NoMypy {
+        /// The environment's directory.
+        environment: PathBuf,
+    },
+    /// The environment's mypy cannot be run as rewarm runs it.
+    #[error(
+        "mypy {version} in the environment `{}` is too old: 0.910 or a later one is needed",
+        environment.display()
+    )]
+    OldMypy {
+        /// Its version.
+        version: String,
         /// The environment's directory.
         environment: PathBuf,
     },

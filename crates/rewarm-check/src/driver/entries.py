@@ -7,9 +7,9 @@ NUL, anchor, colon and the rest; a hash is that of the neutral symbols; times ar
 given once per run are left out. So is a module that would still name a directory of this machine.
 
 Files hold fields, each after its length in eight bytes, little-endian. `anchors` has name and
-directory, deepest first. `restore` has name, source, and the three files. `export` has name,
-source, module, interface, dependencies (module and hash in hexadecimal, each ended by a NUL), and
-the three files.
+directory, deepest first. `restore` has name, source, circumstances (see `circumstances.py`), and the three files. `export` has name,
+source, module, interface, dependencies (module and hash in hexadecimal, each ended by a NUL),
+circumstances, and the three files.
 """
 
 import hashlib
@@ -128,14 +128,15 @@ class Entries:
         if not os.path.exists(path):
             return []
         fields = iter(read_fields(path))
-        triples = []
-        for name, source, *files in zip(*[fields] * 5):
+        triples, around = [], {}
+        for name, source, text, *files in zip(*[fields] * 6):
             try:
                 triple = Triple(*files)
                 self.settle(triple, os.fsdecode(source))
             except (ValueError, OSError, AssertionError):
                 continue
             triples.append((os.fsdecode(name), triple))
+            around[os.fsdecode(name)] = text.decode()
         arrived = {module: (there, here) for module, (here, there) in self.hashes.items()}
         for name, triple in triples:
             # A dependency with another hash is none of those here: mypy checks the module again.
@@ -145,6 +146,7 @@ class Entries:
                 holder.dep_hashes = swap
             write_triple(os.path.join(self.cache, name), triple)
         self.keep_hashes()
+        Circumstances(self.cache).keep(around)
         return [name for name, _ in triples]
 
     def settle(self, triple, source):
@@ -170,6 +172,7 @@ class Entries:
         """Writes down the modules of those names that can be used elsewhere."""
         triples = []
         carry = Carry(self.scratch, self.cache)
+        around = Circumstances(self.cache).known
         for name in sorted(names):
             try:
                 triple = read_triple(os.path.join(self.cache, name))
@@ -179,26 +182,28 @@ class Entries:
                 carry.keep(name, meta.path, meta.hash)
                 if triple.interface() != here or Orders.are_told(triple.extra.error_lines):
                     continue
+                if name not in around:
+                    continue
                 if os.path.isabs(meta.path):
                     triple.set_path(self.neutral(meta.path))
                     meta.interface_hash = triple.interface()
                     self.hashes[meta.id] = (here, meta.interface_hash)
             except (ValueError, OSError, AssertionError):
                 continue
-            triples.append((name, source, triple))
+            triples.append((name, source, around[name], triple))
         hints = Hints(self.cache)
         with open(os.path.join(self.scratch, "export"), "wb") as file:
-            for name, source, triple in triples:
+            for name, source, text, triple in triples:
                 try:
                     triple.extra.error_lines = hints.without(triple.extra.error_lines)
-                    fields = self.fields(name, source, triple)
+                    fields = self.fields(name, source, text, triple)
                 except (ValueError, AssertionError):
                     continue
                 for field in fields:
                     file.write(len(field).to_bytes(8, "little") + field)
         self.keep_hashes()
 
-    def fields(self, name, source, triple):
+    def fields(self, name, source, text, triple):
         meta, extra = triple.meta, triple.extra
         meta.mtime = meta.data_mtime = 0
         triple.translate(self.hashes)
@@ -210,7 +215,7 @@ class Entries:
         pairs = [pair for h in (meta, extra) for pair in zip(h.dependencies, h.dep_hashes)]
         needs = "".join("%s\0%s\0" % (module, value.hex()) for module, value in pairs)
         texts = (os.fsencode(name), os.fsencode(source), meta.id.encode())
-        return (*texts, meta.interface_hash, needs.encode(), *files)
+        return (*texts, meta.interface_hash, needs.encode(), text.encode(), *files)
 
 
 def read_triple(path):

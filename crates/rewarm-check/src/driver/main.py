@@ -16,17 +16,15 @@ Every record in SCRATCH/report is a tag and a value, both ended by a NUL byte; t
     w  a module that was checked, by the name of its files in the cache
     r  a module that was put into the cache
     g  a module of the build, in the order in which they were found (of a pass only)
+    u  a module whose result was found in other circumstances (of a pass only)
     m  a module that was checked again: why, its name, and what about (see `reasons.py`)
     c  a module whose result was carried over
 """
 
-import faulthandler
 import gc
 import hashlib
 import os
-import re
 import shutil
-import signal
 import stat
 import sys
 import time
@@ -42,6 +40,9 @@ def main():
     sys.dont_write_bytecode = True
     started = time.time_ns()
     options = ["--cache-dir", os.devnull]
+    lacks = lacking() if cache else ""
+    if lacks:
+        cache = ""
     entries, carrier, restored, carried = None, None, [], []
     if cache:
         try:
@@ -61,19 +62,31 @@ def main():
     if default and first.lacks_target():
         sys.argv.append(default)
         first = Pass(scratch, 0, cache, entry)
-    passes, rechecked = [first], first.rechecked
+    passes = [first]
     if seeded and first.is_broken():
         empty(cache)
         seeded = False
         passes = [Pass(scratch, 2, cache, entry)]
-        rechecked = passes[0].rechecked
-    if seeded and first.code < 2 and (first.is_stale() or not first.is_silent()):
-        cold = first.needs_cold() or first.is_disordered(bool(restored))
+    for number in (3, 4):
+        if seeded and first.code < 2 and first.misfits():
+            Circumstances(cache).drop(first.misfits())
+            first = Pass(scratch, number, cache, entry)
+            passes.append(first)
+    attempts = list(passes)
+    rechecked = first.rechecked
+    if len(attempts) > 1:
+        # Some modules may have been checked in both.
+        rechecked = len(set().union(*[each.written() for each in attempts]))
+    unfit = seeded and (first.is_lost() or bool(first.misfits()))
+    if seeded and first.code < 2 and (unfit or first.is_stale() or not first.is_silent()):
+        cold = unfit or first.needs_cold() or first.is_disordered(restored or len(attempts) > 1)
         moved = not cold and first.settle_hints()
         if moved is not None and not cold and (rechecked or moved):
             passes.append(Pass(scratch, 1, cache, entry))
             # What is not wholly fresh now never will be, and comes in no known order.
-            cold = passes[1].needs_cold() or passes[1].rechecked or passes[1].settle_hints()
+            last = passes[-1]
+            cold = last.needs_cold() or last.rechecked or last.settle_hints()
+            cold = cold or last.is_lost() or last.misfits()
         if cold or moved is None:
             empty(cache)
             seeded = False
@@ -93,18 +106,21 @@ def main():
         for name in names:
             report.add(tag, name)
     if seeded:
-        first.tell_modules(report)
+        told = set()
+        for each in attempts:
+            each.tell_modules(report, attempts[0].misfits(), told)
         for name in carrier.modules if carrier else []:
             report.add("c", name)
     for each in passes:
         each.tell(report)
     report.add("emptied", str(int(emptied)))
     report.add("torn", str(int(any(each.is_torn() for each in last))))
+    report.add("lacks", lacks)
     report.add("cut", str(int(answer.is_cut())))
     report.add("answer", str(answer.number))
     report.add("started", str(started))
     report.add("seeded", str(int(seeded)))
-    report.add("rechecked", str(rechecked))
+    report.add("rechecked", "" if lacks else str(rechecked))
     report.add("end", "")
     report.close()
     if os.WIFSIGNALED(answer.status):
@@ -137,129 +153,6 @@ class Report:
         self.file.close()
 
 
-class Pass:
-    """One run of mypy in a process of its own."""
-
-    def __init__(self, scratch, number, directory, entry):
-        self.number = number
-        self.cache = directory
-        names = [os.path.join(scratch, "%d.%s" % (number, end)) for end in ("out", "err", "seen")]
-        self.out, self.err, self.seen = names
-        child = os.fork()
-        if child == 0:
-            if tied is not None:
-                os.close(tied)
-            for descriptor, path in ((1, self.out), (2, self.err)):
-                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                os.dup2(file, descriptor)
-                os.close(file)
-            # Whoever ends a run that hangs learns where it was.
-            faulthandler.register(signal.SIGTERM, file=2, all_threads=False, chain=True)
-            observer = Observer(self.seen, scratch, directory)
-            observer.start()
-            try:
-                entry()
-                code = 0
-            except SystemExit as end:
-                code = end.code
-            # Older versions come this way. A full disk is noticed here, before the report is whole.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            observer.conclude()
-            sys.exit(code)
-        self.status = os.waitpid(child, 0)[1]
-        self.code = os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) else -1
-        self.facts = self.read()
-        self.rechecked = int(self.facts.get(b"rechecked", [b"0"])[0])
-
-    def read(self):
-        try:
-            with open(self.seen, "rb") as file:
-                fields = file.read().split(b"\0")
-        except FileNotFoundError:
-            return {}
-        facts = {}
-        for tag, value in zip(fields[::2], fields[1::2]):
-            facts.setdefault(tag, []).append(value)
-        return facts
-
-    def tell(self, report):
-        for tag in (b"f", b"p", b"l", b"D", b"v", b"x"):
-            for value in self.facts.get(tag, []):
-                report.add(tag.decode(), os.fsdecode(value))
-        if b"end" not in self.facts:
-            report.add("x", "mypy ended without a report of what it read")
-
-    def tell_modules(self, report):
-        for value in self.facts.get(b"m", []):
-            report.add("m", os.fsdecode(value))
-
-    def written(self):
-        """Modules that were checked, by the names of their files."""
-        return {os.fsdecode(name) for name in self.facts.get(b"w", [])}
-
-    def output(self):
-        with open(self.out, "rb") as out, open(self.err, "rb") as err:
-            return out.read(), err.read()
-
-    def lacks_target(self):
-        """Whether neither the arguments nor the configuration say what to check."""
-        return self.code == 2 and b": error: Missing target module" in self.output()[1]
-
-    def text(self):
-        """The standard output without its colours, which stand between words and marks."""
-        return re.sub(rb"\x1b(?:\[[0-9;]*[A-Za-z]|\([0-9A-Z])|\x0f", b"", self.output()[0])
-
-    def is_silent(self):
-        """Whether there is no message whose place among others could be wrong."""
-        err = self.output()[1]
-        lines = self.text().splitlines()
-        quiet = not lines or len(lines) == 1 and b"Success: no issues found in " in lines[0]
-        return self.code == 0 and quiet and not err
-
-    def is_broken(self):
-        """Whether mypy stumbled over its cache, or might have."""
-        texts = (b"INTERNAL ERROR", b"bad cache", b"Traceback (most recent call last)")
-        return self.code not in (0, 1, 2) or any(t in o for t in texts for o in self.output())
-
-    def is_torn(self):
-        """Whether a part of a module may be missing from the cache."""
-        return b"torn" in self.facts or b"end" not in self.facts
-
-    def is_cut(self):
-        """Whether mypy died of something else than a signal, perhaps of a full disk; then its
-        output may not be whole."""
-        return os.WIFEXITED(self.status) and self.code != 2 and b"end" not in self.facts
-
-    def is_stale(self):
-        """Whether what the cache holds was made with other plugins."""
-        return b"stale" in self.facts
-
-    def needs_cold(self):
-        """Whether a message of a cached module may differ from that of a cold run."""
-        return self.is_stale() or self.is_torn() or b"cold" in self.facts
-
-    def is_disordered(self, restored):
-        """Whether a message may come of names in another order than that of a cold run."""
-        names = self.written()
-        if restored or b"moved" in self.facts:
-            names = names.union(os.fsdecode(name) for name in self.facts.get(b"g", []))
-        try:
-            triples = (read_triple(os.path.join(self.cache, name)) for name in names)
-            return any(Orders.are_told(triple.extra.error_lines) for triple in triples)
-        except (ValueError, OSError, AssertionError, AttributeError):
-            return True
-
-    def settle_hints(self):
-        """Sets the hints in the cache right. Says whether that changed any; `None` if the right
-        ones are not known."""
-        try:
-            names = [os.fsdecode(name) for name in self.facts.get(b"g", [])]
-            return Hints(self.cache).assign(names)
-        except (ValueError, OSError, AttributeError):
-            return None
-
-
 class Observer:
     """Notes what a run of mypy depends on beside its arguments."""
 
@@ -279,6 +172,7 @@ class Observer:
 
     def __init__(self, path, scratch, cache):
         self.path = path
+        self.scratch = scratch
         self.cache = cache
         self.own = tuple(entry + os.sep for entry in (scratch, cache) if entry)
         self.found = {}
@@ -385,6 +279,9 @@ class Observer:
 
     def finish(self):
         self.take_modules()
+        build = self.take_build()
+        graph = self.take_graph(build)
+        self.take_circumstances(build, graph)
         self.take_cache()
         self.take_options()
         if self.pending:
@@ -401,13 +298,13 @@ class Observer:
         if self.moved - self.checked:
             # mypy keeps messages with the path that the module had, and shows them so.
             report.add("cold", "")
-        graph = self.take_graph()
         for name, state in graph:
             if not state.ignore_all:
                 report.add("g", name)
         if self.cache and self.take_orders(graph):
             report.add("moved", "")
-        report.add("rechecked", str(self.written["meta_ex"] or self.written["meta"]))
+        # A module that is found elsewhere is written too, but for its messages.
+        report.add("rechecked", str(self.written["meta_ex" if keeps_messages() else "meta"]))
         report.add("end", "")
         report.close()
 
@@ -439,15 +336,17 @@ class Observer:
             self.found.get("D", set()).discard(path)
             self.note("l", path)
 
-    def take_graph(self):
+    def take_build(self):
+        """What mypy made of the sources, if it came to an end."""
+        if not self.cache or self.options is None:
+            return None
+        return newest("BuildResult")
+
+    def take_graph(self, build):
         """The modules of the build in the order in which they were found, with the names of their
         files."""
-        if not self.cache or self.options is None:
-            return []
-        build = [value for value in gc.get_objects() if type(value).__name__ == "BuildResult"]
-        graph = build[0].graph.values() if len(build) == 1 else []
         names = []
-        for state in graph:
+        for state in build.graph.values() if build else []:
             if state.path:
                 name = state.id.replace(".", os.sep)
                 if os.path.basename(state.path).startswith("__init__.py"):
@@ -455,6 +354,24 @@ class Observer:
                 name = os.path.join("%d.%d" % self.options.python_version, name)
                 names.append((name, state))
         return names
+
+    def take_circumstances(self, build, graph):
+        """Keeps those of the modules that were checked. Notes the others that were checked under
+        different ones."""
+        if not self.cache:
+            return
+        try:
+            known, modules = Circumstances(self.cache), dict(graph)
+            around = Surroundings(build.manager, modules, read_names(self.scratch))
+            trees = [name for name in self.checked if name in modules and modules[name].tree]
+            for name in self.checked:
+                known.known.pop(name, None)
+            known.keep({name: around.of(name) for name in trees})
+            for name in set(modules) - self.checked:
+                if name not in known.known or not around.fit(name, known.known[name]):
+                    self.note("u", name)
+        except Exception:
+            self.note("lost", "")
 
     def take_orders(self, graph):
         """Keeps the order of names in the modules that were checked, and says whether that of one
@@ -520,8 +437,66 @@ class Observer:
         if text or "error" in follow or any(getattr(self.options, m, False) for m in modes):
             self.note("cold", "")
         # Older versions do not keep the messages of every module.
-        if not hasattr(sys.modules.get("mypy.cache"), "CacheMetaEx"):
+        if not keeps_messages():
             self.note("cold", "")
+
+
+def lacking():
+    """What this mypy would need to have for results of single modules, if it lacks something."""
+    import importlib
+
+    for module, names in NEEDED.items():
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            return module
+        for name in names:
+            if not hasattr(found, name):
+                return "%s.%s" % (module, name)
+    settings = mypy_options()
+    for name in ("sqlite_cache", "fixed_format_cache", "skip_cache_mtime_checks"):
+        if not hasattr(settings, name):
+            return "mypy.options.Options.%s" % name
+    return ""
+
+
+NEEDED = {
+    "mypy.build": ("BuildResult", "State", "SCC", "order_ascc_ex"),
+    "mypy.cache": ("CacheMeta", "CacheMetaEx", "ReadBuffer", "WriteBuffer", "END_TAG", "read_bool")
+    + ("read_str_list", "read_tag", "write_str"),
+    "mypy.fscache": ("FileSystemCache",),
+    "mypy.modulefinder": ("ModuleNotFoundReason",),
+    "mypy.util": ("json_dumps",),
+}
+
+
+def mypy_options():
+    from mypy.options import Options
+
+    return Options()
+
+
+def keeps_messages():
+    """Whether this mypy keeps the messages of every module."""
+    return hasattr(sys.modules.get("mypy.cache"), "CacheMetaEx")
+
+
+def read_names(scratch):
+    """The last parts of the names of all modules that the project may have."""
+    try:
+        return {os.fsdecode(name) for name in read_fields(os.path.join(scratch, "names"))}
+    except FileNotFoundError:
+        return set()
+
+
+def newest(kind):
+    """The object of that type that was made last, which is looked for among the young ones first:
+    there are millions."""
+    for generation in range(3):
+        for value in reversed(gc.get_objects(generation)):
+            if type(value).__name__ == kind:
+                return value
+    return None
 
 
 def meta_path(path):
@@ -547,8 +522,9 @@ def exact_stat(stat_path):
         if not (isinstance(path, str) and path.endswith((".py", ".pyi"))):
             return found
         fields = list(found)[:10]
+        # The hash of a tuple of integers is the same in every process.
         exact = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
-        fields[stat.ST_MTIME] = int(hashlib.sha256(repr(exact).encode()).hexdigest()[:12], 16)
+        fields[stat.ST_MTIME] = hash(exact) & 0xFFFF_FFFF_FFFF
         return os.stat_result(fields)
 
     return wrapped

@@ -173,7 +173,8 @@ mod tests {
         } else {
             let (module, interface) = (module.to_owned(), interface.as_bytes().to_vec());
             let needs = needs.clone();
-            Origin::Stored(Variant { module, interface, needs, length: 0, packed: Vec::new() })
+            let (circumstances, packed) = <_>::default();
+            Origin::Stored(Variant { module, interface, needs, circumstances, length: 0, packed })
         };
         Candidate { module: module.to_owned(), interface: interface.to_owned(), needs, origin }
     }

@@ -22,6 +22,7 @@ use rewarm_store::{Digest, Hasher, Kind, Store, Witness};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Subject;
+use crate::listing::Listing;
 use crate::observed::Observed;
 use crate::places::Place;
 use crate::witness::Table;
@@ -41,6 +42,8 @@ struct Variant {
     module: String,
     interface: Vec<u8>,
     needs: Vec<Need>,
+    /// What else it was found under, in the driver's words (see `driver/circumstances.py`).
+    circumstances: Vec<u8>,
     /// Length of the three files together, as they are laid out in `restore`.
     length: u64,
     /// The three files, compressed (RFC 8878).
@@ -49,7 +52,7 @@ struct Variant {
 
 impl Kind for Variants {
     const NAME: &'static str = "mypy-module";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 /// The modules that runs in one namespace came across: name in the cache directory, and source.
@@ -74,6 +77,7 @@ const LONGEST: u64 = 1 << 30;
 pub(crate) struct Entries<'a> {
     pub(crate) store: &'a Store,
     pub(crate) subject: &'a Subject<'a>,
+    pub(crate) listing: &'a Listing,
     pub(crate) namespace: Digest,
     pub(crate) now: SystemTime,
 }
@@ -95,6 +99,9 @@ impl Entries<'_> {
         table: &mut Table,
     ) -> io::Result<Supplied> {
         fs::write(scratch.join("anchors"), self.anchors())?;
+        let mut names = Vec::new();
+        self.listing.names().into_iter().for_each(|name| field(&mut names, name));
+        fs::write(scratch.join("names"), names)?;
         let index = Index::read(private);
         let mut modules = BTreeMap::new();
         let mut edited = Vec::new();
@@ -129,6 +136,7 @@ impl Entries<'_> {
             let Some(path) = self.subject.places.path(&module.place) else { continue };
             field(&mut fields, &name);
             field(&mut fields, path.as_os_str().as_bytes());
+            field(&mut fields, &variant.circumstances);
             fields.extend_from_slice(&files);
             let known = candidate.known(&module.place, &module.source);
             supplied.wanted.insert(name, known);
@@ -161,17 +169,17 @@ impl Entries<'_> {
         }
         let export = fs::read(scratch.join("export")).unwrap_or_default();
         let all = split(&export).ok_or(io::ErrorKind::InvalidData)?;
-        for fields in all.as_chunks::<8>().0 {
-            let [name, path, module, interface, needs, ..] = *fields;
+        for fields in all.as_chunks::<9>().0 {
+            let [name, path, module, interface, needs, circumstances, ..] = *fields;
             let place = self.subject.places.name(Path::new(OsStr::from_bytes(path)));
             let Some(source) = self.source(&place, table).filter(|_| !place.is_absolute()) else {
                 continue;
             };
             let needs = parse_needs(needs).ok_or(io::ErrorKind::InvalidData)?;
             let module = String::from_utf8_lossy(module).into_owned();
-            let (packed, length) = pack(&fields[5..])?;
-            let interface = interface.to_vec();
-            let variant = Variant { module, interface, needs, length, packed };
+            let (packed, length) = pack(&fields[6..])?;
+            let (interface, circumstances) = (interface.to_vec(), circumstances.to_vec());
+            let variant = Variant { module, interface, needs, circumstances, length, packed };
             let known = Candidate::stored(&variant).known(&place, &source);
             self.add(&self.key(name, &place, &source), variant)?;
             supplied.index.modules.insert(name.to_vec(), known);
@@ -188,7 +196,8 @@ impl Entries<'_> {
             return Ok(());
         }
         let same = |other: &Variant| {
-            (&other.interface, &other.needs) == (&variant.interface, &variant.needs)
+            (&other.interface, &other.needs, &other.circumstances)
+                == (&variant.interface, &variant.needs, &variant.circumstances)
         };
         known.variants.retain(|other| !same(other));
         known.variants.insert(0, variant);
@@ -242,7 +251,7 @@ impl Entries<'_> {
     }
 
     fn key(&self, name: &[u8], place: &Place, source: &Digest) -> Digest {
-        let mut hasher = Hasher::new("mypy module 1");
+        let mut hasher = Hasher::new("mypy module 2");
         hasher.field(self.namespace.as_bytes()).field(name);
         hasher.field(place.as_bytes()).field(source.as_bytes());
         hasher.finish()

@@ -83,7 +83,7 @@ impl Targets {
 
 fn key(snapshot: &Snapshot) -> Digest {
     let mut hasher = Hasher::new("mypy targets 1");
-    hasher.field(snapshot.everything_global().as_bytes());
+    hasher.field(snapshot.everything_but_sources().as_bytes());
     hasher.list(snapshot.listing.directories.iter());
     hasher.list(snapshot.sources.iter().map(|(path, _)| path));
     // What is listed beside sources says which of them are left out.

@@ -77,7 +77,7 @@ fn stored(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path)
         let path = entry.expect("entry").path();
         if path.is_dir() {
             stored(&path, found, root);
-        } else if path.to_string_lossy().contains("/mypy-module-v1/") {
+        } else if path.to_string_lossy().contains("/mypy-module-v2/") {
             let relative = path.strip_prefix(root).expect("below the store").to_owned();
             found.insert(relative, std::fs::read(&path).expect("entry"));
         }
@@ -101,4 +101,28 @@ fn entries_of_two_checkouts_are_equal_to_the_byte() {
     let names: [Vec<_>; 2] = [0, 1].map(|index| stores[index].keys().collect());
     assert_eq!(names[0], names[1]);
     assert!(stores[0] == stores[1], "some entry differs");
+}
+
+#[test]
+fn second_project_checks_no_module_of_the_environment_again() {
+    let mut bench = Bench::sample();
+    let uses = "import argparse, json, third\nx: int = third.f(json.loads('1'))\n";
+    let manifest = |name: &str| {
+        format!("[project]\nname = '{name}'\n[tool.ruff]\n[tool.mypy]\nstrict = true\n")
+    };
+    bench.write("pyproject.toml", &manifest("one"));
+    bench.write("pkg/uses.py", uses);
+    bench.miss("nothing is known");
+    bench.moved("other");
+    bench.remove("pkg");
+    bench.write("pyproject.toml", &manifest("two"));
+    bench.write("app/main.py", uses);
+    let report = bench.miss("another project with the same environment");
+    let Reuse::Ran { modules_rechecked, .. } = report.reuse else { panic!("mypy has to run") };
+    // `app` and `app.main`.
+    assert!(modules_rechecked.is_some_and(|count| count <= 2), "{:?}", report.reuse);
+    bench.write("pyproject.toml", &manifest("two").replace("strict", "pretty"));
+    let report = bench.miss("other settings");
+    let Reuse::Ran { modules_rechecked, .. } = report.reuse else { panic!("mypy has to run") };
+    assert!(modules_rechecked.is_some_and(|count| count > 10), "{:?}", report.reuse);
 }

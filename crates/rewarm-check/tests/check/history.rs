@@ -256,6 +256,7 @@ struct Author {
     versions: Vec<(String, String)>,
     branches: Vec<Files>,
     targets: Vec<&'static str>,
+    options: Vec<String>,
     is_generated: bool,
 }
 
@@ -338,8 +339,8 @@ impl Author {
             files.insert((*path).to_owned(), text);
         }
         let (versions, branches) = <_>::default();
-        let targets = vec!["pkg", "main.py"];
-        Self { random, files, versions, branches, targets, is_generated: true }
+        let (targets, options) = (vec!["pkg", "main.py"], Vec::new());
+        Self { random, files, versions, branches, targets, options, is_generated: true }
     }
 
     /// A package that is installed with the test's tools.
@@ -359,8 +360,8 @@ impl Author {
             }
         }
         let (versions, branches) = <_>::default();
-        let random = Random::new(seed);
-        Self { random, files, versions, branches, targets: vec![name], is_generated: false }
+        let (random, targets, options) = (Random::new(seed), vec![name], Vec::new());
+        Self { random, files, versions, branches, targets, options, is_generated: false }
     }
 
     fn path(&mut self) -> String {
@@ -394,7 +395,8 @@ impl Author {
         match self.random.below(100) {
             0..42 => self.edit(),
             42..60 => self.shape(),
-            60..68 => self.options(),
+            60..64 => self.options(),
+            64..68 => self.choose(),
             68..75 => self.configuration(),
             75..83 => self.environment(),
             83..87 => {
@@ -513,7 +515,23 @@ impl Author {
         while self.random.chance(55) {
             options.push(self.random.one_of(&OPTIONS).to_owned());
         }
+        self.options.clone_from(&options);
         Step::Arguments(targets, options)
+    }
+
+    /// Some of the files, in any order, with the options of before.
+    fn choose(&mut self) -> Step {
+        let mut targets = Vec::new();
+        for _ in 0..1 + self.random.below(4) {
+            let path = self.path();
+            let directory =
+                path.rsplit_once('/').map_or(".", |(directory, _)| directory).to_owned();
+            let target = if self.random.chance(30) { directory } else { path };
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        Step::Arguments(targets, self.options.clone())
     }
 
     fn configuration(&mut self) -> Step {

@@ -50,6 +50,70 @@ fn change_of_a_source_is_a_miss() {
 }
 
 #[test]
+fn generated_stub_is_an_input_wherever_it_appears() {
+    let mut bench = Bench::sample();
+    bench.write("pyproject.toml", "[tool.mypy]\nstrict = true\nmypy_path = 'typings'\n");
+    each_is_a_miss(
+        &mut bench,
+        &[
+            ("beside a module", |b| b.write("pkg/b.pyi", "def two() -> int: ...\n")),
+            ("for an installed package", |b| {
+                b.write("typings/third/__init__.pyi", "def f(x: int) -> int: ...\n");
+            }),
+            ("again, of the same size", |b| {
+                b.write("typings/third/__init__.pyi", "def f(x: str) -> int: ...\n");
+            }),
+            ("gone", |b| b.remove("typings/third")),
+        ],
+    );
+}
+
+#[test]
+fn marker_that_names_a_version_of_python_changes_nothing() {
+    each_is_a_miss(
+        &mut Bench::sample(),
+        &[
+            ("a dependency with a marker", |b| {
+                let project = "[project]\nname = 'x'\nversion = '1'\n\
+                    dependencies = [\"third; python_version < '3.8'\"]\n";
+                b.write("pyproject.toml", &format!("{project}[tool.mypy]\nstrict = true\n"));
+                b.write("pkg/d.py", "import sys\nif sys.version_info < (3, 8):\n    1 + ''\n");
+            }),
+            ("the setting of that name", |b| {
+                b.write("pyproject.toml", "[tool.mypy]\npython_version = '3.13'\n");
+                b.write("pkg/d.py", "import sys\nif sys.version_info < (3, 13):\n    1 + ''\n");
+            }),
+            ("the setting changes", |b| {
+                b.write("pyproject.toml", "[tool.mypy]\npython_version = '3.12'\n");
+            }),
+        ],
+    );
+}
+
+#[test]
+fn patch_of_the_interpreter_is_a_miss() {
+    let bench = Bench::sample();
+    bench.miss("nothing is known");
+    // An interpreter that says it is another patch, as `sitecustomize` lets it.
+    let text = "import sys\nsys.version = sys.version.replace('.', '.9', 1)\n";
+    write(&bench.site().join("sitecustomize.py"), text);
+    // Told apart by the binary or by what lies beside it; an upgrade touches both.
+    let configuration = bench.venv.join("pyvenv.cfg");
+    let known = std::fs::read_to_string(&configuration).expect("pyvenv.cfg");
+    write(&configuration, &format!("{known}note = upgraded\n"));
+    let report = bench.miss("another patch");
+    assert!(report.differs.iter().any(|name| name == "interpreter"), "{:?}", report.differs);
+}
+
+#[test]
+fn path_file_that_prints_does_not_hide_the_interpreter() {
+    let bench = Bench::sample();
+    write(&bench.site().join("noisy.pth"), "import sys; print('hello'); sys.stdout.flush()\n");
+    bench.miss("a path file that prints");
+    bench.hit_again("a path file that prints");
+}
+
+#[test]
 fn change_of_configuration_is_a_miss() {
     each_is_a_miss(
         &mut Bench::sample(),

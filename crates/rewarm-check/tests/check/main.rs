@@ -16,6 +16,8 @@ mod order;
 mod output;
 mod sources;
 mod state;
+mod subset;
 mod support;
 mod together;
+mod versions;
 mod worker;

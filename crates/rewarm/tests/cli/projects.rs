@@ -84,10 +84,11 @@ fn all_projects_answer_as_mypy_does_in_their_directories() {
     assert_eq!(headings(&first), [".", "libs/a", "libs/b"]);
     let last = first.stderr.lines().last().unwrap_or_default();
     assert!(last.starts_with("checked 3 partitions: 0 replayed, 3 with errors ("), "{first}");
-    let second = check(&sandbox, &["--all", "--explain"]).expect_code(1);
+    let second = check(&sandbox, &["--all", "--explain", "--stats"]).expect_code(1);
     assert_eq!(second.stdout, first.stdout);
     assert!(second.stderr.contains("3 replayed, 3 with errors"), "{second}");
     assert!(second.stderr.contains("libs/b: check: hit; no input has changed\n"), "{second}");
+    assert!(second.stderr.contains("libs/b: mypy: source files "), "{second}");
     // Asked alone, a project has its answer already.
     let alone = check_in(&sandbox, "libs/a", &[]).expect_code(1);
     assert_eq!(alone.stdout, plain[1]);
@@ -153,6 +154,8 @@ fn a_project_that_cannot_be_entered_is_named_and_the_others_are_answered() {
         "{found}"
     );
     assert!(found.stderr.contains("0 replayed, 2 with errors, 1 failed"), "{found}");
+    let quiet = check(&sandbox, &["--all", "--quiet"]).expect_code(2);
+    assert!(quiet.stderr.starts_with("in libs/a:\nerror: "), "{quiet}");
     let json = check(&sandbox, &["--all", "--json"]).expect_code(2);
     let list: Value = serde_json::from_str(&json.stdout).expect("JSON");
     assert_eq!(list[1]["project"], "libs/a");

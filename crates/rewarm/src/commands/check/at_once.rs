@@ -59,7 +59,8 @@ pub(super) fn ask_all(
     let answer = |(project, question): (usize, &Question)| {
         let begun = if projects.len() == 1 { started } else { Instant::now() };
         let share = OnceLock::new();
-        let tell = |event| match event {
+        let tell = |event| {
+            match event {
             Event::Started { group } => {
                 interrupt.ends(group);
                 limits[project].watches(group);
@@ -68,8 +69,12 @@ pub(super) fn ask_all(
                 share.get_or_init(|| memory.take(estimate(files)));
                 progress.runs(files);
             }
+            Event::Whole { lacks } => context.ui.note(&format!(
+                "answers are replayed as a whole only: this mypy has no `{lacks}`, as 2.0 to 2.4 have"
+            )),
             Event::Uncached { reason } => context.ui.warn(&format!("nothing was kept: {reason}")),
             _ => {}
+        }
         };
         let Question { tool, variant, found, request } = question;
         let report = match found {
@@ -126,6 +131,9 @@ pub(super) fn failure(error: CheckError) -> Failure {
     match error {
         CheckError::NoMypy { .. } => Failure::usage(error)
             .hint("add `mypy` to the project's development dependencies and lock again"),
+        CheckError::OldMypy { .. } => {
+            Failure::usage(error).hint("require `mypy>=2` in the project and lock again")
+        }
         CheckError::Glob { .. } => Failure::usage(error).hint("mend `tool.rewarm.check.inputs`"),
         other => Failure::world(other),
     }

@@ -16,6 +16,10 @@ use crate::commands::check::partition::Named;
 use crate::environment::unreadable;
 use crate::error::Failure;
 
+/// Variables that tell git which repository is meant.
+const OF_ONE_REPOSITORY: [&str; 4] =
+    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"];
+
 /// The nearest project from a canonical directory upwards.
 pub(super) fn nearest(directory: &Path) -> Option<PathBuf> {
     directory.ancestors().find(|dir| Marks::of(dir).any()).map(Path::to_owned)
@@ -208,6 +212,10 @@ fn ignored(repository: &Path, paths: &[&Path]) -> Vec<PathBuf> {
     let mut command = Command::new("git");
     command.arg("-C").arg(repository).args(["check-ignore", "-z", "--stdin"]);
     command.env("GIT_OPTIONAL_LOCKS", "0");
+    // A hook is told of one repository, and this may be another.
+    for name in OF_ONE_REPOSITORY {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let Ok(mut git) = command.spawn() else { return Vec::new() };
     let stdin = git.stdin.take();
@@ -239,6 +247,9 @@ mod tests {
             if name.ends_with('/') || name.is_empty() {
                 fs::create_dir_all(&path).unwrap();
                 let mut git = Command::new("git");
+                for name in OF_ONE_REPOSITORY {
+                    git.env_remove(name);
+                }
                 assert!(git.args(["init", "--quiet"]).arg(&path).status().unwrap().success());
             } else {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -87,7 +87,9 @@ pub(super) fn answer(
     for section in &sections {
         section.tell(context, args, outputs)?;
     }
-    context.ui.note(&told::total(&sections, started.elapsed().as_secs_f64()));
+    if sections.len() > 1 {
+        context.ui.note(&told::total(&sections, started.elapsed().as_secs_f64()));
+    }
     context.sweep_in_passing();
     Ok(sections.iter().map(Section::verdict).max().unwrap_or(0))
 }

@@ -69,7 +69,12 @@ impl<'a> Section<'a> {
         outputs: &Outputs,
     ) -> Result<(), Failure> {
         let name = name(&self.project.way, &self.variant);
-        context.ui.note(&format!("in {name}:"));
+        let heading = format!("in {name}:");
+        match self.answers {
+            Ok(_) => context.ui.note(&heading),
+            // Whoever wants errors only has to know whose they are.
+            Err(_) => context.ui.explain(&heading),
+        }
         if self.is_first {
             self.project.said.iter().for_each(|line| context.ui.explain(line));
         }
@@ -155,11 +160,8 @@ pub(super) fn total(sections: &[Section<'_>], seconds: f64) -> String {
     if failed > 0 {
         parts.push(format!("{failed} failed"));
     }
-    let checked = match sections.len() {
-        1 => "1 partition".to_owned(),
-        count => format!("{count} partitions"),
-    };
-    format!("checked {checked}: {} ({})", parts.join(", "), time(seconds))
+    let (count, parts) = (sections.len(), parts.join(", "));
+    format!("checked {count} partitions: {parts} ({})", time(seconds))
 }
 
 /// What was done, and what was reused.
