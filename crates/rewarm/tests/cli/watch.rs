@@ -227,3 +227,27 @@ fn a_first_look_without_an_answer_ends_it() {
     let ended = sandbox.run(["check", "--watch"]).expect_code(2);
     assert!(ended.stderr.contains("there is no environment"), "{ended}");
 }
+
+#[test]
+fn each_variant_is_watched() {
+    let sandbox = project();
+    let versions = "[tool.rewarm.check]\npython-versions = ['3.11', '3.12']\n";
+    sandbox.write("pyproject.toml", format!("[tool.mypy]\nfiles = ['pkg']\n{versions}"));
+    sandbox.write("pkg/a.py", "import sys\nif sys.version_info >= (3, 12):\n    text: str = 1\n");
+    let mut watch = Watch::start(&sandbox, &[]);
+    watch.expect(&[CLEAN, "pkg/a.py:3: error: ", "Found 1 error"]);
+    sandbox.write("pkg/a.py", "text: str = 1\n");
+    let changed = watch.line();
+    assert_eq!(changed, "--- changed: pkg/a.py");
+    watch.expect(&[WRONG, "Found 1 error", WRONG, "Found 1 error"]);
+    let (rest, status) = watch.end(&sandbox, "-INT");
+    assert_eq!((rest.as_str(), status.code()), ("", Some(1)));
+}
+
+#[test]
+fn other_projects_are_refused() {
+    let sandbox = project();
+    sandbox.write("one/pyproject.toml", "[tool.mypy]\nstrict = true\n");
+    let refused = sandbox.run(["check", "--watch", "--all"]).expect_code(2);
+    assert!(refused.stderr.contains("`rewarm -C DIR check --watch`"), "{refused}");
+}

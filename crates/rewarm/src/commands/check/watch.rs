@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use signal_hook::consts::SIGINT;
 
 use crate::args::Check;
 use crate::commands::check::output::{Outputs, findings};
+use crate::commands::check::told::{self, Answered, Section};
 use crate::commands::check::{Answer, Prepared, ask, failure, prepare, tell, time, verdict};
 use crate::context::{Context, now};
 use crate::error::{Failure, Outcome};
@@ -44,8 +46,7 @@ enum Shown {
 struct Asked {
     /// What they were asked about.
     states: Vec<State>,
-    prepared: Prepared,
-    answers: Result<Vec<Answer>, Failure>,
+    answered: Answered,
     /// From when on they are asked again although nothing known has changed; `None` stands for never.
     again: Option<Instant>,
 }
@@ -115,10 +116,11 @@ impl Watch<'_> {
                 return Ok(rest.max(AFTER_FAILURE));
             }
         };
-        let Some(asked) = self.asked.take() else { return Ok(rest) };
-        match &asked.answers {
-            Ok(answers) => self.show(&asked, answers, has_run, &said)?,
-            Err(failure) => self.show_failure(failure, &said)?,
+        let Some(mut asked) = self.asked.take() else { return Ok(rest) };
+        asked.answered.said = said;
+        match &asked.answered.answers {
+            Ok(answers) => self.show(&asked, answers, has_run)?,
+            Err(failure) => self.show_failure(failure, &asked.answered.said)?,
         }
         self.asked = Some(asked);
         Ok(if has_run { INTERVAL } else { rest })
@@ -136,12 +138,15 @@ impl Watch<'_> {
         if before.is_some_and(|asked| asked.again.is_none_or(|again| begun < again)) {
             return Ok(false);
         }
-        let answers = match ask(self.context, &prepared, begun, &self.interrupt) {
+        let mut answers = match ask(self.context, &prepared, begun, &self.interrupt) {
             Err(failure) if self.shown.is_none() => return Err(failure),
             answers => answers,
         };
         let (mut has_run, mut is_kept) = (answers.is_err(), true);
-        for answer in answers.iter().flatten() {
+        for answer in answers.iter_mut().flatten() {
+            if prepared.variants.len() > 1 {
+                answer.partition = Some(told::name(here(), &answer.variant));
+            }
             if let Reuse::Ran { unstored, .. } = &answer.report.reuse {
                 has_run = true;
                 is_kept &= unstored.is_none();
@@ -156,7 +161,9 @@ impl Watch<'_> {
             Ok(_) => Some(ended),
         };
         self.args.force = false;
-        self.asked = Some(Asked { states, prepared, answers, again });
+        let (way, said) = (here().to_owned(), Vec::new());
+        let answered = Answered { way, said, prepared: Some(prepared), answers };
+        self.asked = Some(Asked { states, answered, again });
         Ok(has_run)
     }
 
@@ -171,10 +178,9 @@ impl Watch<'_> {
 
     fn show(
         &mut self,
-        Asked { states, prepared, .. }: &Asked,
+        Asked { states, answered, .. }: &Asked,
         answers: &[Answer],
         has_run: bool,
-        said: &[String],
     ) -> Result<(), Failure> {
         let parts = answers.iter().map(|Answer { report, .. }| {
             (report.stdout.clone(), report.stderr.clone(), report.exit_code)
@@ -186,9 +192,17 @@ impl Watch<'_> {
         }
         let ui = self.context.ui;
         self.begin(&heading(&changed(&self.states, states, answers)))?;
-        Outputs::parse(&[], &self.context.settings.caller.cwd)?.write(answers)?;
-        said.iter().for_each(|line| ui.explain(line));
-        tell(self.context, &self.args, prepared, answers);
+        let outputs = Outputs::parse(&[], &self.context.settings.caller.cwd)?;
+        match (Section::of(answered).as_slice(), &answered.prepared) {
+            ([_], Some(prepared)) => {
+                outputs.write(answers)?;
+                answered.said.iter().for_each(|line| ui.explain(line));
+                tell(self.context, &self.args, prepared, answers);
+            }
+            (sections, _) => sections
+                .iter()
+                .try_for_each(|section| section.tell(self.context, &self.args, &outputs))?,
+        }
         if self.is_terminal {
             ui.note(&self.status(answers));
         }
@@ -257,6 +271,11 @@ impl Watch<'_> {
             _ => Err(Failure::interrupted(signal)),
         }
     }
+}
+
+/// The way to the one project that is watched.
+fn here() -> &'static Path {
+    Path::new(".")
 }
 
 /// How long to wait after a look without a run. What it `took` may be others' work.
