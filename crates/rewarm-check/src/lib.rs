@@ -26,6 +26,7 @@ mod listing;
 mod observed;
 pub mod output;
 mod places;
+mod progress;
 mod replay;
 mod request;
 mod run;

@@ -14,6 +14,7 @@ use crate::entries::Entries;
 use crate::environment::Facet;
 use crate::key::{Snapshot, Subject};
 use crate::observed::{Inputs, Observed};
+use crate::progress;
 use crate::request::{CheckError, Event, Report, Request, Reuse, Timing};
 use crate::run::{self, DRIVER, Finished, Scratch};
 use crate::seal::Seal;
@@ -193,7 +194,9 @@ impl Check<'_> {
         let supplied = cache.map(|cache| entries.supply(cache, scratch.path(), table)).transpose();
         let supplied = supplied.map_err(|error| self.uncached("known modules", &error));
         let supplied = supplied.ok().flatten().unwrap_or_default();
-        let finished = run::observed(request, worker, scratch.path(), cache, self.events)?;
+        let finished = progress::during(scratch.path(), self.events, || {
+            run::observed(request, worker, scratch.path(), cache, self.events)
+        })?;
         let Some(mut finished) = finished else { return Ok(None) };
         let observed = finished.observed.take();
         if let Some(lacks) = observed.as_ref().map(|o| o.lacks.clone()).filter(|l| !l.is_empty()) {

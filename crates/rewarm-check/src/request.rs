@@ -118,6 +118,11 @@ pub enum Event {
         /// Source files below the project.
         files: usize,
     },
+    /// mypy is further than it was.
+    Progress {
+        /// Modules that it has checked so far.
+        modules: u64,
+    },
     /// mypy runs in a process group of its own, which nobody else ends: whoever ends this process
     /// early has to end that group.
     Started {

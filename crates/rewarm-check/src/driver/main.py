@@ -174,6 +174,7 @@ class Observer:
         self.path = path
         self.scratch = scratch
         self.cache = cache
+        self.progress = open_progress(scratch)
         self.own = tuple(entry + os.sep for entry in (scratch, cache) if entry)
         self.found = {}
         # What plugins were made of and asked for.
@@ -263,7 +264,16 @@ class Observer:
                 self.written[kind] += 1
         if isinstance(target, str) and target.endswith(".meta_ex.ff") and self.cache:
             self.checked.add(os.path.relpath(target, self.cache)[: -len(".meta_ex.ff")])
+            self.advance()
         return result
+
+    def advance(self):
+        try:
+            if self.progress is not None:
+                os.write(self.progress, b".")
+        except OSError:
+            # Nobody needs to know.
+            self.progress = None
 
     def on_exit(self, code):
         self.conclude()
@@ -487,6 +497,14 @@ def read_names(scratch):
         return {os.fsdecode(name) for name in read_fields(os.path.join(scratch, "names"))}
     except FileNotFoundError:
         return set()
+
+
+def open_progress(scratch):
+    """The file that tells how far it is, if somebody wants to know."""
+    try:
+        return os.open(os.path.join(scratch, "progress"), os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return None
 
 
 def newest(kind):

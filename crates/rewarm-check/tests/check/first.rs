@@ -1,8 +1,10 @@
 //! The way of an answer: unknown, known, moved, incremental.
 
-use rewarm_check::Reuse;
+use std::sync::Mutex;
 
-use crate::support::Bench;
+use rewarm_check::{Event, Reuse, WorkerOptions};
+
+use crate::support::{Bench, now};
 
 #[test]
 fn second_check_replays_the_first() {
@@ -36,4 +38,29 @@ fn edit_rechecks_what_depends_on_it() {
     assert!(seeded);
     assert_eq!(modules_rechecked, Some(1));
     assert_eq!(report.differs, ["file `pkg/d.py`"]);
+}
+
+#[test]
+fn progress_grows_up_to_the_modules_that_were_checked() {
+    let mut bench = Bench::sample();
+    let directory = bench.base().join("workers");
+    let patience = std::time::Duration::from_secs(120);
+    for worker in [None, Some(WorkerOptions { directory, idle: patience, patience })] {
+        bench.worker = worker;
+        bench.write("pkg/e.py", &format!("x = {:?}\n", bench.worker.is_some()));
+        let heard = Mutex::new(Vec::new());
+        let hear = |event| {
+            if let Event::Progress { modules } = event {
+                heard.lock().expect("no panic").push(modules);
+            }
+        };
+        let report = rewarm_check::check(&bench.store, &bench.request(), now(), &hear);
+        let Reuse::Ran { modules_rechecked, .. } = report.expect("an answer").reuse else {
+            panic!("an edit is a miss");
+        };
+        let heard = heard.into_inner().expect("no panic");
+        assert!(heard.is_sorted_by(|earlier, later| earlier < later), "{heard:?}");
+        let last = heard.last().map(|modules| usize::try_from(*modules).expect("small"));
+        assert_eq!(last, modules_rechecked);
+    }
 }

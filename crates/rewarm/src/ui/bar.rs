@@ -70,6 +70,8 @@ pub(crate) enum Unit {
     Things,
     /// Nothing that is known; only time passes.
     Time,
+    /// Modules, of an unknown number.
+    Modules,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,11 @@ fn render(state: &State, frame: usize, columns: usize) -> String {
     let label = &state.label;
     let text = match (state.unit, total) {
         (Unit::Time, _) => format!("{spinner} {label} {} s", elapsed.as_secs()),
+        (Unit::Modules, _) => {
+            let done =
+                if position > 0 { format!("{position} modules done, ") } else { String::new() };
+            format!("{spinner} {label}: {done}{} s", elapsed.as_secs())
+        }
         (Unit::Things, total) => format!("{label} {} {position}/{total}", gauge(position, total)),
         (Unit::Bytes, 0) => {
             format!("{spinner} {label} {} {}", size(position), rate(position, elapsed))

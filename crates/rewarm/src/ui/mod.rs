@@ -120,6 +120,11 @@ impl Ui {
         self.screen.bar(label, Unit::Time, 0)
     }
 
+    /// The same where modules are counted as they come.
+    pub(crate) fn modules(&self, label: &str) -> Bar {
+        self.screen.bar(label, Unit::Modules, 0)
+    }
+
     fn paint(&self, code: &str, text: &str) -> String {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }

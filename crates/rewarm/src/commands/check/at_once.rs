@@ -59,8 +59,7 @@ pub(super) fn ask_all(
     let answer = |(project, question): (usize, &Question)| {
         let begun = if projects.len() == 1 { started } else { Instant::now() };
         let share = OnceLock::new();
-        let tell = |event| {
-            match event {
+        let tell = |event| match event {
             Event::Started { group } => {
                 interrupt.ends(group);
                 limits[project].watches(group);
@@ -69,12 +68,12 @@ pub(super) fn ask_all(
                 share.get_or_init(|| memory.take(estimate(files)));
                 progress.runs(files);
             }
+            Event::Progress { modules } => progress.is_at(modules),
             Event::Whole { lacks } => context.ui.note(&format!(
-                "answers are replayed as a whole only: this mypy has no `{lacks}`, as 2.0 to 2.4 have"
+                "answers are replayed as a whole only: this mypy lacks `{lacks}` of 2.0 to 2.4"
             )),
             Event::Uncached { reason } => context.ui.warn(&format!("nothing was kept: {reason}")),
             _ => {}
-        }
         };
         let Question { tool, variant, found, request } = question;
         let report = match found {
@@ -180,15 +179,21 @@ impl Progress<'_> {
             [one] => {
                 let names: Vec<_> = one.questions.iter().map(|one| one.tool.name()).collect();
                 let verb = if names.len() == 1 { "is" } else { "are" };
-                self.context
-                    .ui
-                    .spinner(&format!("{} {verb} checking {files} files", names.join(", ")))
+                let label = format!("{} {verb} checking {files} files", names.join(", "));
+                self.context.ui.modules(&label)
             }
             several => {
                 let label = format!("checking {} projects", several.len());
                 self.context.ui.count(&label, self.units)
             }
         });
+    }
+
+    /// mypy has checked so many modules. Where several projects are checked they are what counts.
+    fn is_at(&self, modules: u64) {
+        if let Some(bar) = self.bar.get().filter(|_| self.projects.len() == 1) {
+            bar.at(modules);
+        }
     }
 
     /// A question is answered.
