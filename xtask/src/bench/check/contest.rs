@@ -66,7 +66,8 @@ impl<'a> Contest<'a> {
         self.dmypy(&["stop"])?.command().status().map_err(|e| e.to_string())?;
         table.note(
             "every answer of rewarm was compared with a cold mypy's: same bytes, same exit code. \
-             CPU includes daemons and workers; `x` is relative to mypy in the same state",
+             CPU includes daemons and workers, peak memory does not; `x` is relative to mypy in the \
+             same state",
         );
         let file = format!("check-{}", name.split('-').next().unwrap_or(name));
         table.chart(Chart::new(&file, &format!("Check: {name}")).panel("CPU, s", bars));
@@ -173,6 +174,7 @@ impl<'a> Contest<'a> {
         let lasting = [self.status_file(), self.cache()];
         let before = lasting_cpu(&lasting);
         let mut cost = measured.run()?;
+        await_reaped(&lasting);
         cost.cpu += lasting_cpu(&lasting).saturating_sub(before);
         Ok(cost)
     }
@@ -199,25 +201,59 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// What processes that name one of these paths on their command line have used, with their children.
+/// What processes that name one of these paths on their command line have used, with the children
+/// that they have waited for.
 fn lasting_cpu(paths: &[PathBuf]) -> Duration {
-    let names = |line: &[u8]| {
-        let line = String::from_utf8_lossy(line);
-        paths.iter().any(|path| line.contains(&*path.to_string_lossy()))
-    };
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ticks: u64 = processes
-        .filter(|process| std::fs::read(process.path().join("cmdline")).is_ok_and(|l| names(&l)))
-        .filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok())
-        .map(|stat| {
-            // Fields 14 to 17, counted from the command's name, which may hold anything.
-            let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-            let fields = rest.split_whitespace().skip(11).take(4);
-            fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
+    let ticks: u64 = lasting(paths)
+        .iter()
+        .map(|process| {
+            process.fields[11..15].iter().filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
         })
         .sum();
     // A tick is a hundredth of a second wherever Linux runs.
     Duration::from_millis(ticks * 10)
+}
+
+/// Waits until they have waited for all children that ended: only then these count.
+fn await_reaped(paths: &[PathBuf]) {
+    let parents: Vec<String> = lasting(paths).into_iter().map(|process| process.number).collect();
+    let is_left = |process: &Process| {
+        process.fields[0] == "Z" && parents.iter().any(|parent| process.fields[1] == *parent)
+    };
+    for _ in 0..200 {
+        if !processes().iter().any(is_left) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn lasting(paths: &[PathBuf]) -> Vec<Process> {
+    let names = |process: &Process| {
+        let line = std::fs::read(format!("/proc/{}/cmdline", process.number)).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        paths.iter().any(|path| line.contains(&*path.to_string_lossy()))
+    };
+    processes().into_iter().filter(names).collect()
+}
+
+struct Process {
+    number: String,
+    /// What `stat` says of it, from the state on.
+    fields: Vec<String>,
+}
+
+fn processes() -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let process = |entry: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The command's name may hold anything.
+        let fields = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect();
+        let fields: Vec<String> = fields;
+        let number = entry.file_name().into_string().ok()?;
+        (fields.len() >= 15).then_some(Process { number, fields })
+    };
+    entries.filter_map(process).collect()
 }
 
 fn add(what: &str, rows: Vec<Row>, table: &mut Table, bars: &mut Vec<(String, f64)>) {
