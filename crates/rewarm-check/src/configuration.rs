@@ -45,14 +45,15 @@ impl Configuration {
         let mut found = Self { gitignore, separates_targets: true, ..Self::default() };
         for (label, path) in candidates(request, cwd, places) {
             let Some(witness) = Witness::of(&path)? else { continue };
+            let name = format!("configuration `{label}`");
             let Ok(digest) = table.file(places.name(&path), witness, &path) else {
                 // Unreadable, or a directory: mypy decides what to make of it.
-                found.facets.push((format!("configuration `{label}`"), Digest::of("unreadable")));
-                found.settings.push((format!("configuration `{label}`"), Digest::of("unreadable")));
+                let facet = (name, Digest::of("unreadable"));
+                found.settings.push(facet.clone());
+                found.facets.push(facet);
                 continue;
             };
             let text = std::fs::read(&path)?;
-            let name = format!("configuration `{label}`");
             match settings(&label, &text) {
                 Some(settings) if settings.is_empty() => {}
                 Some(settings) => found.settings.push((name.clone(), Digest::of(settings))),

@@ -154,19 +154,11 @@ impl Snapshot {
 
     /// All facets but the sources.
     pub(crate) fn everything_but_sources(&self) -> Digest {
-        let mut hasher = Hasher::new("check mypy facets 2");
-        for (name, digest) in &self.facets {
-            hasher.field(name).field(digest.as_bytes());
-        }
-        hasher.finish()
+        hashed("check mypy facets 2", &self.facets).finish()
     }
 
     fn global(&self) -> Hasher {
-        let mut hasher = Hasher::new("check mypy namespace 3");
-        for (name, digest) in &self.global {
-            hasher.field(name).field(digest.as_bytes());
-        }
-        hasher
+        hashed("check mypy namespace 3", &self.global)
     }
 
     /// Whether nothing was so much as touched between two snapshots.
@@ -184,6 +176,14 @@ impl Snapshot {
         all.extend(directories.map(|path| (format!("directory `{}`", text(path)), present)));
         all
     }
+}
+
+fn hashed(purpose: &str, facets: &[Facet]) -> Hasher {
+    let mut hasher = Hasher::new(purpose);
+    for (name, digest) in facets {
+        hasher.field(name).field(digest.as_bytes());
+    }
+    hasher
 }
 
 /// Versions that no interpreter of today runs, and that were not tried.

@@ -1,6 +1,5 @@
 //! `rewarm check`, with a real mypy: installed once from PyPI by `cargo xtask setup`, or here.
 
-use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +7,7 @@ use std::sync::OnceLock;
 
 use rewarm_testkit::sandbox::Sandbox;
 
-use crate::support::sandbox;
+use crate::support::{SlowPlugin, assert_no_litter, sandbox};
 
 /// An environment that has mypy.
 fn tools() -> &'static Path {
@@ -158,24 +157,14 @@ fn colours_are_mypys_own() {
 fn a_signal_ends_mypy_too_and_leaves_no_litter() {
     let sandbox = project();
     sandbox.write("pyproject.toml", "[tool.mypy]\nfiles = ['pkg']\nplugins = ['slow.py']\n");
-    let slow = "import time\nfrom mypy.plugin import Plugin\n\n\
-        with open('pipe', 'wb', buffering=0) as pipe:\n    pipe.write(b'started')\n    \
-        time.sleep(20)\n    pipe.write(b', went on alone')\n\n\
-        def plugin(version):\n    return Plugin\n";
-    sandbox.write("slow.py", slow);
-    crate::support::tool(&sandbox, "mkfifo", &["pipe"]).expect_code(0);
+    let plugin = SlowPlugin::write(&sandbox);
     let mut running = check(&sandbox, &[]).spawn().expect("the binary starts");
-    let mut pipe = std::fs::File::open(sandbox.project().join("pipe")).expect("mypy runs");
-    let mut said = [0; 7];
-    pipe.read_exact(&mut said).expect("mypy runs");
+    let started = plugin.started();
     let pid = running.id().to_string();
     crate::support::tool(&sandbox, "kill", &["-TERM", &pid]).expect_code(0);
     assert_eq!(running.wait().expect("an end").signal(), Some(15));
-    let mut rest = String::new();
-    pipe.read_to_string(&mut rest).expect("an end");
-    assert_eq!(rest, "");
-    let litter = std::fs::read_dir(sandbox.cache().join("tmp")).expect("a store").count();
-    assert_eq!(litter, 0);
+    started.assert_ended();
+    assert_no_litter(&sandbox);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Projects to run the binary on.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
 use std::process::Command;
 
 use rewarm_testkit::packages::{Artifact, Package, pylock};
@@ -51,6 +54,55 @@ pub(crate) fn tool(sandbox: &Sandbox, program: &str, args: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(args).current_dir(sandbox.project());
     sandbox.output(&mut command)
+}
+
+/// A plugin of mypy, `slow.py`, that says on a pipe that it has started, and, much later, that it
+/// still runs.
+pub(crate) struct SlowPlugin {
+    pipe: PathBuf,
+}
+
+impl SlowPlugin {
+    pub(crate) fn write(sandbox: &Sandbox) -> Self {
+        let text = "import time\nfrom mypy.plugin import Plugin\n\n\
+            with open('pipe', 'wb', buffering=0) as pipe:\n    pipe.write(b'started')\n    \
+            time.sleep(60)\n    pipe.write(b', went on alone')\n\n\
+            def plugin(version):\n    return Plugin\n";
+        sandbox.write("slow.py", text);
+        tool(sandbox, "mkfifo", &["pipe"]).expect_code(0);
+        Self { pipe: sandbox.project().join("pipe") }
+    }
+
+    /// Waits until mypy loads it.
+    pub(crate) fn started(&self) -> Started {
+        let mut pipe = File::open(&self.pipe).expect("mypy runs");
+        let mut said = [0; 7];
+        pipe.read_exact(&mut said).expect("mypy runs");
+        Started { pipe }
+    }
+}
+
+/// A mypy that is in the plugin.
+pub(crate) struct Started {
+    pipe: File,
+}
+
+impl Started {
+    /// Waits until it has ended, which it must not do of its own.
+    #[track_caller]
+    pub(crate) fn assert_ended(mut self) {
+        // The end of a pipe is when nobody has it open any more.
+        let mut rest = String::new();
+        self.pipe.read_to_string(&mut rest).expect("an end");
+        assert_eq!(rest, "");
+    }
+}
+
+/// Nothing is left of what a writer had not published.
+#[track_caller]
+pub(crate) fn assert_no_litter(sandbox: &Sandbox) {
+    let litter = std::fs::read_dir(sandbox.cache().join("tmp")).expect("a store").count();
+    assert_eq!(litter, 0);
 }
 
 /// Runs a command after `mount`, a line for `sh` in which `$0` is the cache, in a mount namespace of

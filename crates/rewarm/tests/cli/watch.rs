@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rewarm_testkit::sandbox::Sandbox;
 
-use crate::support::{sandbox, tool};
+use crate::support::{SlowPlugin, assert_no_litter, sandbox, tool};
 
 const WRONG: &str = "pkg/a.py:1: error: ";
 const CLEAN: &str = "Success: no issues found in 2 source files";
@@ -152,24 +152,14 @@ fn a_signal_ends_a_run_at_once_with_the_last_code() {
     let sandbox = project();
     let mut watch = Watch::start(&sandbox, &[]);
     watch.expect(&[WRONG, "Found 1 error"]);
-    let slow = "import time\nfrom mypy.plugin import Plugin\n\n\
-        with open('pipe', 'wb', buffering=0) as pipe:\n    pipe.write(b'started')\n    \
-        time.sleep(60)\n    pipe.write(b', went on alone')\n\n\
-        def plugin(version):\n    return Plugin\n";
-    sandbox.write("slow.py", slow);
-    tool(&sandbox, "mkfifo", &["pipe"]).expect_code(0);
+    let plugin = SlowPlugin::write(&sandbox);
     sandbox.write("mypy.ini", "[mypy]\nplugins = slow.py\n");
     // Whatever run had begun before the last file was there ends first.
-    let mut pipe = std::fs::File::open(sandbox.project().join("pipe")).expect("mypy runs");
-    let mut said = [0; 7];
-    pipe.read_exact(&mut said).expect("mypy runs");
+    let started = plugin.started();
     let (_, status) = watch.end(&sandbox, "-INT");
     assert_eq!(status.code(), Some(1));
-    let mut rest = String::new();
-    pipe.read_to_string(&mut rest).expect("an end");
-    assert_eq!(rest, "");
-    let litter = std::fs::read_dir(sandbox.cache().join("tmp")).expect("a store").count();
-    assert_eq!(litter, 0);
+    started.assert_ended();
+    assert_no_litter(&sandbox);
 }
 
 #[test]

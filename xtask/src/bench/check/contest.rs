@@ -248,8 +248,8 @@ fn processes() -> Vec<Process> {
     let process = |entry: std::fs::DirEntry| {
         let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
         // The command's name may hold anything.
-        let fields = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect();
-        let fields: Vec<String> = fields;
+        let fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let fields: Vec<String> = fields.map(str::to_owned).collect();
         let number = entry.file_name().into_string().ok()?;
         (fields.len() >= 15).then_some(Process { number, fields })
     };

@@ -1,13 +1,13 @@
 //! Asks the checkers of one or several projects, as many at once as the machine can bear.
 //!
 //! A question for each core is worked on. A checker that has to run waits for memory: its peak is
-//! estimated from the number of sources, and the sum of estimates stays below what was available at the
-//! beginning, except that one may always run. A replay needs no such thing and waits for nobody. The
+//! estimated from the number of sources, and the sum of estimates stays below what was available when
+//! the first one began, except that one may always run. A replay needs no such thing and waits for nobody. The
 //! answers come in the order of the questions.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use rewarm_check::{CheckError, Event};
@@ -54,7 +54,8 @@ pub(super) fn ask_all(
         .enumerate()
         .flat_map(|(index, prepared)| prepared.questions.iter().map(move |one| (index, one)))
         .collect();
-    let memory = Memory::new(available());
+    // A replay does not need to know.
+    let memory = LazyLock::new(|| Memory::new(available()));
     let progress = Progress { context, projects, units: units.len(), bar: OnceLock::new() };
     let answer = |(project, question): (usize, &Question)| {
         let begun = if projects.len() == 1 { started } else { Instant::now() };
@@ -207,7 +208,7 @@ impl Progress<'_> {
 /// Memory that runs share.
 #[derive(Debug)]
 struct Memory {
-    /// Bytes at the beginning; `None` if nobody knows.
+    /// Bytes before the first run; `None` if nobody knows.
     available: Option<u64>,
     taken: Mutex<Taken>,
     freed: Condvar,
