@@ -242,8 +242,9 @@ const STEPS: [Step; 9] = [
 
 #[test]
 fn a_file_whose_messages_change_is_always_chosen() {
-    let cache = tempfile::tempdir().expect("cache");
-    let before = messages(&layered(), cache.path());
+    // No cache: mypy takes a file for unchanged that has its size of a moment ago.
+    let none = Path::new("/dev/null");
+    let before = messages(&layered(), none);
     for (step, writes) in STEPS {
         let bench = layered();
         let mut changes = Vec::new();
@@ -260,7 +261,7 @@ fn a_file_whose_messages_change_is_always_chosen() {
             changes.push((*path, how));
         }
         let Ok(chosen) = chosen(&bench, &changes) else { continue };
-        let after = messages(&bench, cache.path());
+        let after = messages(&bench, none);
         for file in before.keys().chain(after.keys()) {
             let is_same = before.get(file) == after.get(file) || !bench.project.join(file).exists();
             assert!(is_same || chosen.contains(file), "{step}: {file} of {chosen:?}");
