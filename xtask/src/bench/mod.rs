@@ -1,7 +1,7 @@
 //! Benchmarks: rewarm and the alternatives side by side, in one run, as ratios.
 //!
-//! Each benchmark prints a table and returns it as Markdown; `docs/benchmarks.md` holds the tables
-//! of one run. Alternatives that are not installed are left out by name, never silently.
+//! Each benchmark prints its tables and returns them as Markdown; `docs/benchmarks.md` holds the last
+//! that were written of each. Alternatives that are not installed are left out by name, never silently.
 
 mod chart;
 mod check;
@@ -19,8 +19,16 @@ use crate::steps::{self, Result, root};
 
 type Benchmark = fn(&Bench) -> Result<Vec<table::Table>>;
 
-const ALL: [(&str, Benchmark); 4] =
-    [("fetch", fetch::run), ("run", run::run), ("install", install::run), ("check", check::run)];
+/// By name; what comes before a `/` names all that begin so.
+const ALL: [(&str, Benchmark); 7] = [
+    ("fetch", fetch::run),
+    ("run", run::run),
+    ("install", install::run),
+    ("check/black", check::black),
+    ("check/sphinx", check::sphinx),
+    ("check/sqlalchemy", check::sqlalchemy),
+    ("check/generated", check::generated),
+];
 
 /// What every benchmark needs.
 pub(crate) struct Bench {
@@ -35,8 +43,14 @@ pub(crate) struct Bench {
 pub(crate) fn run(names: &[&str]) -> Result<()> {
     let write = names.contains(&"--write");
     let names: Vec<&str> = names.iter().copied().filter(|name| *name != "--write").collect();
-    if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|(known, _)| known != *name)) {
-        return Err(format!("there is no benchmark `{unknown}`"));
+    let is_named = |wanted: &str, known: &str| {
+        known.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if let Some(unknown) =
+        names.iter().find(|name| !ALL.iter().any(|(known, _)| is_named(name, known)))
+    {
+        let known = ALL.map(|(name, _)| name).join(", ");
+        return Err(format!("there is no benchmark `{unknown}`; there are {known}"));
     }
     let tools = crate::setup::tools();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -46,24 +60,24 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     let bench = Bench { rewarm: root().join("target/release/rewarm"), tools };
     let page = root().join("docs/benchmarks.md");
     let mut sections = sections(&std::fs::read_to_string(&page).unwrap_or_default());
-    let mut charts = Vec::new();
     for (name, benchmark) in ALL {
-        if names.is_empty() || names.contains(&name) {
-            println!("== {name}");
-            let mut section = String::new();
-            for table in benchmark(&bench)? {
-                print!("{}", table.text());
-                section.push_str(&table.markdown());
-                charts.extend(table.into_chart());
-            }
-            sections.insert(name.to_owned(), section);
+        if !names.is_empty() && !names.iter().any(|wanted| is_named(wanted, name)) {
+            continue;
         }
-    }
-    if write {
-        let docs = root().join("docs");
-        write_file(&page, &text(&sections))?;
-        for chart in charts {
-            write_file(&docs.join(chart.path()), &chart.svg())?;
+        println!("== {name}");
+        let mut section = String::new();
+        let mut charts = Vec::new();
+        for table in benchmark(&bench)? {
+            print!("{}", table.text());
+            section.push_str(&table.markdown());
+            charts.extend(table.into_chart());
+        }
+        sections.insert(name.to_owned(), section);
+        if write {
+            write_file(&page, &text(&sections))?;
+            for chart in charts {
+                write_file(&root().join("docs").join(chart.path()), &chart.svg())?;
+            }
         }
     }
     Ok(())
@@ -98,7 +112,7 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
 
 const HEADER: &str = "# Benchmarks
 
-Written by `cargo xtask bench --write`: each table is one run on one machine with two shared cores.
+Written by `cargo xtask bench [NAME…] --write`: each table is one run on one machine with two shared cores.
 Compare within a table. `x` columns are relative to the first row.
 ";
 
@@ -116,6 +130,6 @@ mod tests {
         let page = text(&known);
         assert_eq!(sections(&page), known);
         let first = page.find("## of fetch").expect("there");
-        assert!(first < page.find("## of check").expect("there"), "{page}");
+        assert!(first < page.find("## of check/black").expect("there"), "{page}");
     }
 }

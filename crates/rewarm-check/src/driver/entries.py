@@ -223,6 +223,16 @@ def read_triple(path):
     return Triple(*[read_file(path + end) for end in ENDS])
 
 
+def read_messages(path):
+    """The messages of the module whose files begin with `path`."""
+    import mypy.cache as cache
+
+    extra = cache.CacheMetaEx.read(cache.ReadBuffer(read_file(path + ENDS[1])))
+    if extra is None:
+        raise ValueError("not a module of this mypy")
+    return extra.error_lines
+
+
 def write_triple(path, triple):
     """Writes the three files of a module, or none."""
     write_files(path, triple.encode())

@@ -292,6 +292,7 @@ class Observer:
         build = self.take_build()
         graph = self.take_graph(build)
         self.take_circumstances(build, graph)
+        self.take_contexts(graph)
         self.take_cache()
         self.take_options()
         if self.pending:
@@ -383,6 +384,22 @@ class Observer:
         except Exception:
             self.note("lost", "")
 
+    def take_contexts(self, graph):
+        """Notes if messages say by whom their module was imported first, or would have to.
+
+        That follows from the targets and from lines of other modules.
+        """
+        if not self.cache or not getattr(self.options, "show_error_context", False):
+            return
+        for name, state in graph:
+            if state.ignore_all:
+                continue
+            lines = read_messages(os.path.join(self.cache, name))
+            # A line about an import is one without a path.
+            if lines and (state.import_context or any(line[0] is None for line in lines)):
+                self.note("cold", "")
+                return
+
     def take_orders(self, graph):
         """Keeps the order of names in the modules that were checked, and says whether that of one
         is another than before."""
@@ -439,8 +456,7 @@ class Observer:
         follow = [self.options.follow_imports]
         follow += [o.get("follow_imports") for o in self.options.per_module_options.values()]
         # Messages then depend on other modules, or on what was said before.
-        modes = ("show_absolute_path", "show_error_code_links", "hide_error_codes")
-        modes += ("show_error_context",)
+        modes = ("show_absolute_path", "show_error_code_links")
         if getattr(self.options, "many_errors_threshold", -1) >= 0:
             self.note("cold", "")
         text = getattr(self.options, "build_type", 0) == 2

@@ -7,7 +7,7 @@ use std::path::Path;
 use rewarm_check::Reuse;
 use rewarm_store::Store;
 
-use crate::support::{Bench, now};
+use crate::support::{Bench, answer, now};
 
 /// One module in the middle of a cycle, with messages on many lines.
 const MODULE: &str = "\
@@ -270,9 +270,28 @@ fn plugins_may_read_comments() {
 }
 
 #[test]
-fn context_of_messages_names_lines_of_other_modules() {
+fn context_of_messages_in_their_module_moves_with_it() {
     let mut bench = cycle();
     bench.arguments.push("--show-error-context".into());
     bench.miss("nothing is known");
+    edited(&bench, &format!("# moved\n\n{MODULE}"), |count| count == 0);
+    is_as_cold(&bench);
+    let text = MODULE.replace("return (b.value", "return ('' +\n            b.value");
+    edited(&bench, &text, |count| count < 5);
+}
+
+#[test]
+fn context_of_messages_names_lines_of_other_modules() {
+    let mut bench = cycle();
+    bench.arguments = vec!["pkg/a.py".into(), "--show-error-context".into()];
+    let report = bench.miss("nothing is known");
+    assert!(answer(&report).0.contains("pkg/a.py:2: note: In module imported here:"));
     edited(&bench, &format!("# moved\n\n{MODULE}"), |_| true);
+    edited(&bench, &MODULE.replace("import pkg.b as b", "import pkg.c\nimport pkg.b as b"), |_| {
+        true
+    });
+    bench.arguments[0] = ".".into();
+    bench.miss("nobody imports a target first");
+    bench.arguments[0] = "pkg/c.py".into();
+    bench.miss("somebody else imports them first");
 }

@@ -512,6 +512,9 @@ impl Author {
             targets = chosen.iter().map(|target| (*target).to_owned()).collect();
         }
         let mut options = Vec::new();
+        if self.random.chance(20) {
+            options.push("--show-error-context".to_owned());
+        }
         while self.random.chance(55) {
             options.push(self.random.one_of(&OPTIONS).to_owned());
         }

@@ -15,15 +15,25 @@ use crate::steps::Result;
 use contest::Contest;
 use sources::Sources;
 
-pub(crate) fn run(bench: &Bench) -> Result<Vec<Table>> {
-    let mut tables = Vec::new();
-    for sources in sources::ALL {
-        let contest = Contest::new(bench, sources.prepare(bench)?)?;
-        tables.push(contest.with_edits(sources)?);
-    }
+pub(super) fn black(bench: &Bench) -> Result<Vec<Table>> {
+    edited(bench, &sources::BLACK)
+}
+
+pub(super) fn sphinx(bench: &Bench) -> Result<Vec<Table>> {
+    edited(bench, &sources::SPHINX)
+}
+
+pub(super) fn sqlalchemy(bench: &Bench) -> Result<Vec<Table>> {
+    edited(bench, &sources::SQLALCHEMY)
+}
+
+pub(super) fn generated(bench: &Bench) -> Result<Vec<Table>> {
     let contest = Contest::new(bench, generated::prepare(bench)?)?;
-    tables.push(contest.large("10 000 generated modules")?);
-    Ok(tables)
+    Ok(vec![contest.large("10 000 generated modules")?])
+}
+
+fn edited(bench: &Bench, sources: &Sources) -> Result<Vec<Table>> {
+    Ok(vec![Contest::new(bench, sources.prepare(bench)?)?.with_edits(sources)?])
 }
 
 /// Where a code base lies, and what checks it.
