@@ -30,7 +30,9 @@ pub(crate) const DRIVER: &str = concat!(
     include_str!("driver/orders.py"),
     include_str!("driver/reasons.py"),
     include_str!("driver/circumstances.py"),
+    include_str!("driver/sequence.py"),
     include_str!("driver/worker.py"),
+    include_str!("driver/observer.py"),
     include_str!("driver/passes.py"),
     include_str!("driver/main.py"),
 );

@@ -13,8 +13,9 @@ class Pass:
     def __init__(self, scratch, number, directory, entry):
         self.number = number
         self.cache = directory
-        names = [os.path.join(scratch, "%d.%s" % (number, end)) for end in ("out", "err", "seen")]
-        self.out, self.err, self.seen = names
+        ends = ("out", "err", "seen", "again")
+        names = [os.path.join(scratch, "%d.%s" % (number, end)) for end in ends]
+        self.out, self.err, self.seen, self.again = names
         child = os.fork()
         if child == 0:
             if tied is not None:
@@ -25,7 +26,7 @@ class Pass:
                 os.close(file)
             # Whoever ends a run that hangs learns where it was.
             faulthandler.register(signal.SIGTERM, file=2, all_threads=False, chain=True)
-            observer = Observer(self.seen, scratch, directory)
+            observer = Observer(self.seen, self.again, scratch, directory)
             observer.start()
             try:
                 entry()
@@ -96,7 +97,7 @@ class Pass:
 
     def text(self):
         """The standard output without its colours, which stand between words and marks."""
-        return re.sub(rb"\x1b(?:\[[0-9;]*[A-Za-z]|\([0-9A-Z])|\x0f", b"", self.output()[0])
+        return without_colours(self.output()[0])
 
     def is_silent(self):
         """Whether there is no message whose place among others could be wrong."""
@@ -138,6 +139,17 @@ class Pass:
         except (ValueError, OSError, AssertionError, AttributeError):
             return True
 
+    def reorder(self):
+        """Puts the messages into the order of a cold run. Says whether that was possible."""
+        try:
+            told = in_sequence(self.output()[0], read_file(self.again))
+        except OSError:
+            return False
+        if told is not None and told != self.output()[0]:
+            with open(self.out, "wb") as file:
+                file.write(told)
+        return told is not None
+
     def settle_hints(self):
         """Sets the hints in the cache right. Says whether that changed any; `None` if the right
         ones are not known."""
@@ -146,5 +158,9 @@ class Pass:
             return Hints(self.cache).assign(names)
         except (ValueError, OSError, AttributeError):
             return None
+
+
+def without_colours(text):
+    return re.sub(rb"\x1b(?:\[[0-9;]*[A-Za-z]|\([0-9A-Z])|\x0f", b"", text)
 
 
