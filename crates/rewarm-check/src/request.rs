@@ -122,6 +122,8 @@ pub enum Event {
     Progress {
         /// Modules that it has checked so far.
         modules: u64,
+        /// How many it will be; `None` if that depends on what comes of those before.
+        of: Option<u64>,
     },
     /// mypy runs in a process group of its own, which nobody else ends: whoever ends this process
     /// early has to end that group.

@@ -10,6 +10,7 @@ know the interfaces of these. Whatever is not certain is left to mypy.
 
 import hashlib
 import io
+import itertools
 import os
 import re
 import tokenize
@@ -98,7 +99,7 @@ class Carry:
         meta, extra = triple.meta, triple.extra
         if hashlib.sha1(old).hexdigest() != meta.hash or triple.interface() != meta.interface_hash:
             raise ValueError("not the module that was kept")
-        lines = moved(self.tokens(old), self.tokens(new))
+        lines = self.lines(old, new)
         move = Move(self, name, meta.id, lines)
         triple.data = move.own_symbols(triple.data)
         meta.interface_hash = triple.interface()
@@ -108,7 +109,7 @@ class Carry:
                 raise ValueError("a message without a place")
             if line == 1 != lines[1]:
                 raise ValueError("a message of the whole file stays on the first line")
-            rest[2] = self.text(rest[2], move)
+            rest[2] = self.message(rest[2], move)
             if (end, rest[0]) in lines.torn:
                 raise ValueError("a message ends with a text that differs")
             line, end = (n if n < 1 else lines[n] for n in (line, end))
@@ -125,7 +126,7 @@ class Carry:
         meta.hash, meta.size = hashlib.sha1(new).hexdigest(), len(new)
         return move
 
-    def text(self, text, move):
+    def message(self, text, move):
         """A message, with the line that it names."""
         # In a package the line can be that of a submodule.
         if self.DEFINED.search(text) and not move.is_package:
@@ -134,12 +135,42 @@ class Carry:
             raise ValueError("a message names a line")
         return text
 
-    def tokens(self, source):
-        """What a source says, with the lines and columns where it says so."""
+    def lines(self, old, new):
+        """Where each line of a source went.
+
+        Behind the last difference a logical line that ends in both sources leaves nothing open, and
+        all that follows is equal.
+        """
+        old, new = self.text(old), self.text(new)
+        ends = old.count("\n") + 1, new.count("\n") + 1
+        equal = 0
+        for one, other in zip(reversed(old.split("\n")), reversed(new.split("\n"))):
+            if one != other:
+                break
+            equal += 1
+        before, after, rest = [], [], range(0)
+        for one, other in itertools.zip_longest(self.tokens(old), self.tokens(new)):
+            if one is None or other is None:
+                raise ValueError("the code differs")
+            before.append(one)
+            after.append(other)
+            if one[0] == other[0] == tokenize.NEWLINE:
+                left = ends[0] - one[2][0]
+                if left == ends[1] - other[2][0] and left <= equal:
+                    rest = range(one[2][0] + 1, ends[0] + 1)
+                    break
+        found = moved(before, after)
+        found.update((line, line + ends[1] - ends[0]) for line in rest)
+        return found
+
+    def text(self, source):
         text = source.decode("utf-8")
         if any(sign in text for sign in "\r\f\0\ufeff\v\x1c\x1d\x1e\x85\u2028\u2029"):
             raise ValueError("lines are not plain")
-        found = []
+        return text
+
+    def tokens(self, text):
+        """What a source says, with the lines and columns where it says so."""
         own = True
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             kind, string, start, end, _ = token
@@ -147,14 +178,13 @@ class Carry:
                 if self.FOREIGN.search(string):
                     raise ValueError("the source may be in another encoding")
                 # On a line of its own it is something else than behind code.
-                found.append((own, string, start, end))
+                yield own, string, start, end
             elif kind not in (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER):
                 if kind in (tokenize.NEWLINE, tokenize.DEDENT):
                     # A comment moves the end of the line, and of the block.
                     start = end = (start[0], 0) if kind == tokenize.NEWLINE else None
-                found.append((kind, string, start, end))
+                yield kind, string, start, end
             own = kind in (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
-        return found
 
 
 def moved(old, new):

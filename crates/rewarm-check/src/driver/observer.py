@@ -141,10 +141,20 @@ class Observer:
     def advance(self):
         try:
             if self.progress is not None:
-                os.write(self.progress, b".")
+                total = self.total() if len(self.checked) == 1 else b""
+                os.write(self.progress, total + b".")
         except OSError:
             # Nobody needs to know.
             self.progress = None
+
+    def total(self):
+        """How many modules there are, if all have to be checked."""
+        if self.reasons.wanted:
+            return b""
+        kind = sys.modules["mypy.build"].BuildManager
+        managers = (value for value in gc.get_objects() if type(value) is kind)
+        cycles = [manager.scc_by_id.values() for manager in managers]
+        return b"%d\n" % sum(len(cycle.mod_ids) for found in cycles[:1] for cycle in found)
 
     def on_exit(self, code):
         self.conclude()

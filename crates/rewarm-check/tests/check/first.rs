@@ -48,10 +48,12 @@ fn progress_grows_up_to_the_modules_that_were_checked() {
     for worker in [None, Some(WorkerOptions { directory, idle: patience, patience })] {
         bench.worker = worker;
         bench.write("pkg/e.py", &format!("x = {:?}\n", bench.worker.is_some()));
-        let heard = Mutex::new(Vec::new());
+        let (heard, totals) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let hear = |event| {
-            if let Event::Progress { modules } = event {
+            if let Event::Progress { modules, of } = event {
                 heard.lock().expect("no panic").push(modules);
+                assert!(of.is_none_or(|all| all >= modules), "{modules} of {of:?}");
+                totals.lock().expect("no panic").extend(of);
             }
         };
         let report = rewarm_check::check(&bench.store, &bench.request(), now(), &hear);
@@ -62,5 +64,8 @@ fn progress_grows_up_to_the_modules_that_were_checked() {
         assert!(heard.is_sorted_by(|earlier, later| earlier < later), "{heard:?}");
         let last = heard.last().map(|modules| usize::try_from(*modules).expect("small"));
         assert_eq!(last, modules_rechecked);
+        // After an edit nobody knows before the end.
+        let totals = totals.into_inner().expect("no panic");
+        assert_eq!(totals.is_empty(), bench.worker.is_some(), "{totals:?}");
     }
 }

@@ -70,7 +70,7 @@ pub(crate) enum Unit {
     Things,
     /// Nothing that is known; only time passes.
     Time,
-    /// Modules, of an unknown number.
+    /// Modules that a checker is done with.
     Modules,
 }
 
@@ -144,9 +144,12 @@ fn render(state: &State, frame: usize, columns: usize) -> String {
     let label = &state.label;
     let text = match (state.unit, total) {
         (Unit::Time, _) => format!("{spinner} {label} {} s", elapsed.as_secs()),
-        (Unit::Modules, _) => {
-            let done =
-                if position > 0 { format!("{position} modules done, ") } else { String::new() };
+        (Unit::Modules, total) => {
+            let done = match (position, total) {
+                (0, _) => String::new(),
+                (done, 0) => format!("{done} modules done, "),
+                (done, all) => format!("{done} of {} modules done, ", all.max(done)),
+            };
             format!("{spinner} {label}: {done}{} s", elapsed.as_secs())
         }
         (Unit::Things, total) => format!("{label} {} {position}/{total}", gauge(position, total)),

@@ -69,7 +69,7 @@ pub(super) fn ask_all(
                 share.get_or_init(|| memory.take(estimate(files)));
                 progress.runs(files);
             }
-            Event::Progress { modules } => progress.is_at(modules),
+            Event::Progress { modules, of } => progress.is_at(modules, of),
             Event::Whole { lacks } => context.ui.note(&format!(
                 "answers are replayed as a whole only: this mypy lacks `{lacks}` of 2.0 to 2.4"
             )),
@@ -191,9 +191,10 @@ impl Progress<'_> {
     }
 
     /// mypy has checked so many modules. Where several projects are checked they are what counts.
-    fn is_at(&self, modules: u64) {
+    fn is_at(&self, modules: u64, of: Option<u64>) {
         if let Some(bar) = self.bar.get().filter(|_| self.projects.len() == 1) {
             bar.at(modules);
+            bar.total(of.unwrap_or_default());
         }
     }
 
