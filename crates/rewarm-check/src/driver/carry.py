@@ -85,15 +85,10 @@ class Carry:
         """Gives modules their new interfaces in the list of orders (see `orders.py`), and an order
         that equals none, so that the next one which is found counts as another."""
         path = os.path.join(self.cache, "orders.rewarm")
-        if not interfaces or not os.path.exists(path):
-            return
-        rows = [line.split("\t") for line in read_file(path).decode().splitlines()]
-        for row in rows:
-            if row[0] in interfaces:
-                row[1:] = [interfaces[row[0]].hex(), "-"]
-        remove(path)
-        with open(path, "w") as file:
-            file.writelines("\t".join(row) + "\n" for row in rows)
+        known = read_table(path)
+        known.update((name, (interfaces[name].hex(), "-")) for name in known.keys() & interfaces)
+        if interfaces:
+            write_table(path, known)
 
     def move(self, name, triple, old, new):
         meta, extra = triple.meta, triple.extra

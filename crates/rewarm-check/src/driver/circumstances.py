@@ -20,20 +20,12 @@ class Circumstances:
     def __init__(self, cache):
         self.cache = cache
         self.path = os.path.join(cache, "around.rewarm")
-        self.known = {}
-        try:
-            with open(self.path) as file:
-                self.known = dict(line.rstrip("\n").split("\t") for line in file)
-        except OSError:
-            pass
+        self.known = {name: text for name, (text,) in read_table(self.path).items()}
 
     def keep(self, found):
         """Takes in what is known of some modules."""
         self.known.update(found)
-        # The file may be shared with the directory it was copied from.
-        remove(self.path)
-        with open(self.path, "w") as file:
-            file.writelines(f"{name}\t{text}\n" for name, text in sorted(self.known.items()))
+        write_table(self.path, {name: (text,) for name, text in self.known.items()})
 
     def drop(self, names):
         """Takes results out of the cache."""

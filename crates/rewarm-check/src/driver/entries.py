@@ -267,6 +267,23 @@ def read_fields(path):
     return fields
 
 
+def read_table(path):
+    """What a file has for each name: fields after tabs. Nothing if it cannot be read."""
+    try:
+        with open(path) as file:
+            rows = [line.rstrip("\n").split("\t") for line in file]
+    except OSError:
+        return {}
+    return {name: tuple(fields) for name, *fields in rows}
+
+
+def write_table(path, table):
+    # The file may be shared with the directory it was copied from.
+    remove(path)
+    with open(path, "w") as file:
+        file.writelines("\t".join((name, *fields)) + "\n" for name, fields in sorted(table.items()))
+
+
 def remove(path):
     try:
         os.unlink(path)

@@ -21,14 +21,7 @@ class Orders:
     def __init__(self, cache):
         self.path = os.path.join(cache, "orders.rewarm")
         # Interface and order of each module, by the name of its files.
-        self.known = {}
-        try:
-            with open(self.path) as file:
-                for line in file:
-                    name, interface, order = line.split("\t")
-                    self.known[name] = (interface, order.strip())
-        except OSError:
-            pass
+        self.known = read_table(self.path)
 
     def take(self, modules):
         """Takes in checked modules: name, interface and symbols. Says whether names changed places
@@ -39,10 +32,7 @@ class Orders:
             before = self.known.get(name, found)
             moved |= before[0] == found[0] and before != found
             self.known[name] = found
-        # The file may be shared with the directory it was copied from.
-        remove(self.path)
-        with open(self.path, "w") as file:
-            file.writelines(f"{n}\t{i}\t{o}\n" for n, (i, o) in sorted(self.known.items()))
+        write_table(self.path, self.known)
         return moved
 
     @classmethod

@@ -6,23 +6,20 @@
 //! answers come in the order of the questions.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Instant;
 
 use rewarm_check::{CheckError, Event};
 
 use crate::commands::check::limit::Limit;
+use crate::commands::check::memory::{Memory, available, estimate};
 use crate::commands::check::{Answer, Prepared, Question};
 use crate::context::{Context, now};
 use crate::error::Failure;
 use crate::interrupt::Interrupt;
 use crate::ui::Bar;
-
-/// What a checker needs for itself, the standard library and a few packages.
-const BASE: u64 = 256 << 20;
-/// What it needs for each source. mypy was measured at 0.16 MB for a module, installed ones included.
-const FOR_EACH: u64 = 256 << 10;
 
 /// Asks every tool about one project.
 pub(super) fn ask(
@@ -55,7 +52,7 @@ pub(super) fn ask_all(
         .flat_map(|(index, prepared)| prepared.questions.iter().map(move |one| (index, one)))
         .collect();
     // A replay does not need to know.
-    let memory = LazyLock::new(|| Memory::new(available()));
+    let memory = LazyLock::new(|| Memory::new(available(Path::new("/"))));
     let progress = Progress { context, projects, units: units.len(), bar: OnceLock::new() };
     let answer = |(project, question): (usize, &Question)| {
         let begun = if projects.len() == 1 { started } else { Instant::now() };
@@ -206,110 +203,11 @@ impl Progress<'_> {
     }
 }
 
-/// Memory that runs share.
-#[derive(Debug)]
-struct Memory {
-    /// Bytes before the first run; `None` if nobody knows.
-    available: Option<u64>,
-    taken: Mutex<Taken>,
-    freed: Condvar,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Taken {
-    bytes: u64,
-    runs: usize,
-}
-
-/// Given back when dropped.
-#[derive(Debug)]
-struct Share<'a> {
-    of: &'a Memory,
-    bytes: u64,
-}
-
-impl Memory {
-    fn new(available: Option<u64>) -> Self {
-        Self { available, taken: Mutex::default(), freed: Condvar::new() }
-    }
-
-    /// Waits until there is room.
-    fn take(&self, bytes: u64) -> Share<'_> {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = |taken: &mut Taken| !fits(self.available, *taken, bytes);
-        let taken = self.freed.wait_while(taken, is_full);
-        let mut taken = taken.unwrap_or_else(PoisonError::into_inner);
-        taken.bytes = taken.bytes.saturating_add(bytes);
-        taken.runs += 1;
-        Share { of: self, bytes }
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        let mut taken = self.of.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.bytes = taken.bytes.saturating_sub(self.bytes);
-        taken.runs -= 1;
-        self.of.freed.notify_all();
-    }
-}
-
-/// Whether another run may begin.
-fn fits(available: Option<u64>, taken: Taken, bytes: u64) -> bool {
-    let sum = taken.bytes.saturating_add(bytes);
-    taken.runs == 0 || available.is_none_or(|available| sum <= available)
-}
-
-/// The peak of a run, in bytes.
-fn estimate(files: usize) -> u64 {
-    BASE.saturating_add(FOR_EACH.saturating_mul(files as u64))
-}
-
-/// Bytes that can be had without taking them from others, if the system says so.
-fn available() -> Option<u64> {
-    of_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
-}
-
-fn of_meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    kilobytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
 
     use super::*;
-
-    #[test]
-    fn one_run_always_fits_and_others_within_the_memory() {
-        let taken = |bytes, runs| Taken { bytes, runs };
-        assert!(fits(Some(100), taken(0, 0), 500));
-        assert!(fits(Some(100), taken(60, 1), 40));
-        assert!(!fits(Some(100), taken(60, 1), 41));
-        assert!(fits(None, taken(60, 1), u64::MAX));
-    }
-
-    #[test]
-    fn memory_comes_back_when_a_run_ends() {
-        let memory = Memory::new(Some(100));
-        let first = memory.take(80);
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| drop(memory.take(80)));
-            drop(first);
-            second.join().expect("there is room now");
-        });
-        assert_eq!(memory.taken.lock().expect("whole").runs, 0);
-    }
-
-    #[test]
-    fn meminfo_is_read_as_bytes() {
-        let text = "MemTotal:       8000000 kB\nMemAvailable:   2000 kB\n";
-        assert_eq!(of_meminfo(text), Some(2_048_000));
-        assert_eq!(of_meminfo("MemTotal: 1 kB\n"), None);
-        assert_eq!(of_meminfo("MemAvailable: many kB\n"), None);
-    }
 
     #[test]
     fn results_come_in_the_order_of_the_units_and_two_are_worked_on_at_once() {

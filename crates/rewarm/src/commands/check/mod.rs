@@ -9,6 +9,7 @@ mod at_once;
 mod changed;
 mod explain;
 mod limit;
+mod memory;
 mod output;
 mod partition;
 mod prepare;
