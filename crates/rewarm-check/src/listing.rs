@@ -24,7 +24,8 @@ pub(crate) struct Listing {
     /// Files whose content counts.
     pub(crate) files: BTreeMap<Vec<u8>, Witness>,
     /// Directories that were entered; the root is the empty path. Of those that were not, a name
-    /// below them stands for their presence.
+    /// below them stands for their presence. A path with a `/` at its end is a name of a source
+    /// behind which there is none: mypy takes it for one all the same.
     pub(crate) directories: BTreeSet<Vec<u8>>,
 }
 
@@ -113,19 +114,25 @@ impl Walk<'_> {
         let name = OsStr::from_bytes(name);
         let mut is_directory = kind == FileType::Directory;
         if !is_directory {
-            // What vanished meanwhile, or leads nowhere, is as good as absent.
-            let Ok(stat) = rustix::fs::statat(fd, name, AtFlags::empty()) else { return };
-            let target = FileType::from_raw_mode(stat.st_mode);
-            if target == FileType::RegularFile && wanted {
-                self.listing.files.insert(path.clone(), of_stat(&stat));
+            let stat = rustix::fs::statat(fd, name, AtFlags::empty()).ok();
+            let target = stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat));
+            if let Some((FileType::RegularFile, stat)) = target {
+                if wanted {
+                    self.listing.files.insert(path.clone(), of_stat(&stat));
+                }
+                return;
             }
-            is_directory = target == FileType::Directory && !self.leads_back(&stat, path);
+            is_directory = target.is_some_and(|(target, stat)| {
+                target == FileType::Directory && !self.leads_back(&stat, path)
+            });
         }
         if is_directory
             && may_be_directory
             && let Ok(below) = rustix::fs::openat(fd, name, FLAGS, Mode::empty())
         {
             let _ = self.directory(below, path);
+        } else if is_source_name(name.as_bytes()) {
+            self.listing.directories.insert([path.as_slice(), b"/"].concat());
         }
     }
 
@@ -177,12 +184,10 @@ pub(crate) fn names(directory: &Path, all: bool) -> io::Result<Vec<(Vec<u8>, boo
         }
     }
     for name in links {
-        // A link that leads nowhere is as good as absent.
+        // One that leads nowhere can still be taken for a source.
         let target = rustix::fs::statat(listed.fd()?, OsStr::from_bytes(&name), AtFlags::empty());
-        if let Ok(stat) = target {
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            result.push((name, kind == FileType::Directory));
-        }
+        let kind = target.map(|stat| FileType::from_raw_mode(stat.st_mode));
+        result.push((name, kind == Ok(FileType::Directory)));
     }
     let importable =
         |name: &[u8]| is_source_name(name) || name.ends_with(b".so") || name.ends_with(b".pth");

@@ -172,16 +172,19 @@ impl Walk<'_> {
         let name = OsStr::from_bytes(name);
         let mut is_directory = kind == FileType::Directory;
         if !is_directory {
-            // What vanished meanwhile, or leads nowhere, is as good as absent.
-            let Ok(stat) = rustix::fs::statat(fd, name, AtFlags::empty()) else { return };
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile if globbed || is_read(name.as_bytes()) => {
+            let stat = rustix::fs::statat(fd, name, AtFlags::empty()).ok();
+            match stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat)) {
+                Some((FileType::RegularFile, stat)) if globbed || is_read(name.as_bytes()) => {
                     self.tree.files.push((path.clone(), of_stat(&stat)));
                 }
-                FileType::RegularFile if is_native(name.as_bytes()) => {
+                Some((FileType::RegularFile, _)) if is_native(name.as_bytes()) => {
                     self.tree.names.insert(path.clone());
                 }
-                FileType::Directory => is_directory = !self.leads_back(&stat, path),
+                Some((FileType::Directory, stat)) => is_directory = !self.leads_back(&stat, path),
+                // Nothing is behind a name that a checker may try to read.
+                _ if is_read(name.as_bytes()) => {
+                    self.tree.names.insert(path.clone());
+                }
                 _ => {}
             }
         }

@@ -152,6 +152,9 @@ const INPUTS: &[Step] = &[
     ("a variable of the interpreter", |b| b.set("PYTHONPATH", "/nowhere")),
     ("a variable of the terminal", |b| b.set("COLUMNS", "60")),
     ("another interpreter on PATH", |b| b.set("PATH", "/usr/bin:/bin")),
+    ("a link that leads nowhere", |b| {
+        std::os::unix::fs::symlink("nothing.py", b.project.join("pkg/gone.py")).expect("link");
+    }),
 ];
 
 const NOTEBOOK: &str = r#"{"cells":[{"cell_type":"code","source":["x: int = ''"],"metadata":{},

@@ -178,10 +178,28 @@ fn missing_interpreter_is_named() {
 fn link_that_leads_back_is_no_trap() {
     let bench = Bench::sample();
     std::os::unix::fs::symlink("..", bench.project.join("pkg/back")).expect("link");
-    std::os::unix::fs::symlink("nowhere.py", bench.project.join("pkg/gone.py")).expect("link");
     let report = bench.check();
     assert!(matches!(report.reuse, Reuse::Ran { .. }));
     assert_eq!(report.files, 5);
+}
+
+#[test]
+fn link_that_leads_nowhere_is_a_source_that_cannot_be_read() {
+    let bench = Bench::sample();
+    bench.miss("nothing is known");
+    let link = bench.project.join("pkg/gone.py");
+    for target in ["nowhere.py", "gone.py"] {
+        std::os::unix::fs::symlink(target, &link).expect("link");
+        let report = bench.checked();
+        assert_eq!(report.exit_code, 2, "{target}");
+        fs::remove_file(&link).expect("link");
+    }
+    bench.hit("as it was before");
+    std::os::unix::fs::symlink("a.py", &link).expect("link");
+    bench.miss("it leads to a source");
+    fs::remove_file(&link).expect("link");
+    fs::create_dir(&link).expect("directory");
+    bench.miss("a directory of that name");
 }
 
 #[test]
