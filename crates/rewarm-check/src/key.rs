@@ -116,8 +116,12 @@ impl Snapshot {
         }
         facets.extend(environment.facets);
         facets.extend(configuration.variables);
-        facets.extend(variables(subject));
+        let variables = variables(subject);
+        facets.extend(variables.iter().map(|(name, digest)| (variable(name), *digest)));
         let mut global = facets.clone();
+        for (name, _) in variables.iter().filter(|(name, _)| is_of_display(name)) {
+            global.retain(|(facet, _)| *facet != variable(name));
+        }
         if let Some(options) = options {
             global.retain(|(name, _)| name != ARGUMENTS);
             global.push(("options".to_owned(), options));
@@ -262,17 +266,26 @@ pub(crate) fn is_keyed(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }
 
-fn variables(subject: &Subject<'_>) -> Vec<Facet> {
-    let mut found: Vec<_> = subject
-        .request
-        .variables
-        .iter()
-        .filter(|(name, _)| is_keyed(name.as_encoded_bytes()))
-        .map(|(name, value)| {
-            let value = subject.places.neutral(value.as_encoded_bytes());
-            (format!("variable `{}`", name.to_string_lossy()), Digest::of(value))
-        })
-        .collect();
+/// Of these, those that say how messages are shown, and not which there are. A plugin may make
+/// something else of one; then it is noted when it is read.
+fn is_of_display(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 3] = [b"TERMINFO", b"NCURSES", b"MYPY_FORCE_"];
+    const NAMES: [&[u8]; 5] = [b"TERM", b"COLUMNS", b"LINES", b"FORCE_COLOR", b"NO_COLOR"];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+}
+
+/// The variables that are in the key, with digests of their values, in order.
+fn variables<'a>(subject: &Subject<'a>) -> Vec<(&'a [u8], Digest)> {
+    let all = subject.request.variables.iter();
+    let all = all.map(|(name, value)| (name.as_encoded_bytes(), value.as_encoded_bytes()));
+    let keyed = all.filter(|(name, _)| is_keyed(name));
+    let mut found: Vec<_> =
+        keyed.map(|(name, value)| (name, Digest::of(subject.places.neutral(value)))).collect();
     found.sort();
     found
+}
+
+/// The name of the facet for a variable.
+fn variable(name: &[u8]) -> String {
+    format!("variable `{}`", String::from_utf8_lossy(name))
 }

@@ -184,6 +184,25 @@ fn link_that_leads_back_is_no_trap() {
 }
 
 #[test]
+fn syntax_error_beside_imports_that_are_not_found() {
+    let bench = Bench::sample();
+    bench.write("pkg/e.py", "import nowhere\nimport pkg.f\nx: int = ''\n");
+    bench.write("pkg/f.py", "y: int = ''\n");
+    bench.miss("nothing is known");
+    bench.write("pkg/f.py", "def f(:\n");
+    let report = bench.checked();
+    assert_eq!(report.exit_code, 2);
+    bench.write("pkg/b.py", "def g(:\n");
+    bench.checked();
+    bench.write("pkg/f.py", "y: int = 1\n");
+    bench.checked();
+    bench.write("pkg/b.py", "from pkg import a\n\ndef two() -> int:\n    return 3\n");
+    let report = bench.miss("all is well again");
+    let Reuse::Ran { modules_rechecked: Some(count), .. } = report.reuse else { panic!() };
+    assert!(count < 5, "{count} modules checked: the results of before are still there");
+}
+
+#[test]
 fn link_that_leads_nowhere_is_a_source_that_cannot_be_read() {
     let bench = Bench::sample();
     bench.miss("nothing is known");

@@ -69,3 +69,23 @@ fn progress_grows_up_to_the_modules_that_were_checked() {
         assert_eq!(totals.is_empty(), bench.worker.is_some(), "{totals:?}");
     }
 }
+
+#[test]
+fn another_terminal_is_no_reason_to_check_modules_again() {
+    let mut bench = Bench::sample();
+    bench.write("pkg/e.py", "x: int = ''\n");
+    bench.arguments.push("--pretty".into());
+    bench.miss("nothing is known");
+    for (name, value) in [
+        ("TERM", "xterm-256color"),
+        ("COLUMNS", "40"),
+        ("FORCE_COLOR", "1"),
+        ("MYPY_FORCE_TERMINAL_WIDTH", "60"),
+        ("NO_COLOR", "1"),
+    ] {
+        bench.set(name, value);
+        let report = bench.miss(name);
+        let Reuse::Ran { seeded, modules_rechecked, .. } = report.reuse else { panic!("{name}") };
+        assert_eq!((seeded, modules_rechecked), (true, Some(0)), "{name}");
+    }
+}

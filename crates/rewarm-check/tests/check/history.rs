@@ -400,9 +400,10 @@ impl Author {
             68..75 => self.configuration(),
             75..83 => self.environment(),
             83..87 => {
-                let (name, values): (_, &[&str]) = match self.random.below(3) {
+                let (name, values): (_, &[&str]) = match self.random.below(4) {
                     0 => ("FORCE_COLOR", &["1", "0"]),
                     1 => ("COLUMNS", &["40", "200"]),
+                    2 => ("TERM", &["dumb", "xterm-256color"]),
                     _ => ("MYPYPATH", &["{project}/stubs", "stubs", "{project}/space:stubs"]),
                 };
                 let value = self.random.one_of(values).to_owned();
