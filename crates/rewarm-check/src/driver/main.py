@@ -36,98 +36,169 @@ def main():
     # The passes leave no bytecode of plugins behind, which would look like a changed directory.
     sys.dont_write_bytecode = True
     started = time.time_ns()
-    options = ["--cache-dir", os.devnull]
     lacks = lacking() if cache else ""
-    if lacks:
-        cache = ""
-    entries, carrier, restored, carried = None, None, [], []
-    if cache:
-        try:
-            entries = Entries(scratch, cache)
-            restored = entries.restore()
-            carrier = Carry(scratch, cache)
-            carried = carrier.carry()
-        except Exception:
-            # A module may have arrived in part.
-            empty(cache)
-            entries, carrier, restored, carried = None, None, [], []
-        options = ["--no-sqlite-cache", "--skip-cache-mtime-checks", "--cache-dir", cache]
-    sys.argv[1:] = options + arguments
-    entry = mypy.__main__.console_entry
-    seeded = bool(cache) and any(item.is_dir() for item in os.scandir(cache))
-    first = Pass(scratch, 0, cache, entry)
-    if default and first.lacks_target():
-        sys.argv.append(default)
-        first = Pass(scratch, 0, cache, entry)
-    passes = [first]
-    if seeded and first.is_broken():
-        empty(cache)
-        seeded = False
-        passes = [Pass(scratch, 2, cache, entry)]
-    for number in (3, 4):
-        if seeded and first.code < 2 and first.misfits():
-            Circumstances(cache).drop(first.misfits())
-            first = Pass(scratch, number, cache, entry)
-            passes.append(first)
-    attempts = list(passes)
-    rechecked = first.rechecked
-    if len(attempts) > 1:
-        # Some modules may have been checked in both.
-        rechecked = len(set().union(*[each.written() for each in attempts]))
-    unfit = seeded and (first.is_lost() or bool(first.misfits()))
-    if seeded and first.code < 2 and (unfit or first.is_stale() or not first.is_silent()):
-        cold = unfit or first.needs_cold() or first.is_disordered(restored or len(attempts) > 1)
-        moved = not cold and first.settle_hints()
-        if moved or moved is not None and not cold and rechecked and not first.reorder():
-            passes.append(Pass(scratch, 1, cache, entry))
-            # What is not wholly fresh now never will be, and comes in no known order.
-            last = passes[-1]
-            cold = last.needs_cold() or last.rechecked or last.settle_hints()
-            cold = cold or last.is_lost() or last.misfits()
-        if cold or moved is None:
-            empty(cache)
-            seeded = False
-            passes.append(Pass(scratch, 2, cache, entry))
-            rechecked = passes[-1].rechecked
-    if seeded and first.code == 2 and first.output()[0]:
-        # Beside what cannot be read mypy tells of imports that it did not find, unless it has the
-        # module from its cache. It checks nothing then.
-        sys.argv[1:] = ["--cache-dir", os.devnull] + sys.argv[1 + len(options) :]
-        passes.append(Pass(scratch, 5, "", entry))
-    answer = passes[-1]
-    report = Report(os.path.join(scratch, "report"))
-    emptied = answer.number == 2
-    last = [answer] if emptied else passes
-    written = set([] if emptied else carried).union(*[each.written() for each in last])
-    if entries and answer.code in (0, 1) and not any(b"plugged" in p.facts for p in passes):
-        try:
-            entries.export(written)
-        except Exception:
-            remove(os.path.join(scratch, "export"))
-    for tag, names in (("w", written), ("r", restored)):
-        for name in names:
-            report.add(tag, name)
-    if seeded:
-        told = set()
-        for each in attempts:
-            each.tell_modules(report, attempts[0].misfits(), told)
-        for name in carrier.modules if carrier else []:
-            report.add("c", name)
-    for each in passes:
-        each.tell(report)
-    report.add("emptied", str(int(emptied)))
-    report.add("torn", str(int(any(each.is_torn() for each in last))))
-    report.add("lacks", lacks)
-    report.add("cut", str(int(answer.is_cut())))
-    report.add("answer", str(answer.number))
-    report.add("started", str(started))
-    report.add("seeded", str(int(seeded)))
-    report.add("rechecked", "" if lacks else str(rechecked))
-    report.add("end", "")
-    report.close()
+    run = Run(scratch, "" if lacks else cache, arguments, mypy.__main__.console_entry)
+    run.seed()
+    run.begin(default)
+    run.fit()
+    run.settle()
+    run.export()
+    run.tell(lacks, started)
+    answer = run.passes[-1]
     if os.WIFSIGNALED(answer.status):
         sys.exit(128 + os.WTERMSIG(answer.status))
     sys.exit(answer.code)
+
+
+class Run:
+    """As many passes of mypy as its answer takes. The number of a pass says what it is for: 0 is the
+    first, 3 and 4 repeat it without results that do not fit, 1 is over a cache that is fresh now,
+    2 over an empty one, 5 without any.
+    """
+
+    def __init__(self, scratch, cache, arguments, entry):
+        self.scratch = scratch
+        self.cache = cache
+        self.arguments = arguments
+        self.entry = entry
+        self.entries, self.carrier = None, None
+        # Modules by the names of their files: put into the cache, and carried over in it.
+        self.restored, self.carried = [], []
+        # Whether the last pass found something in the cache.
+        self.seeded = False
+        self.passes = []
+        # The passes in which modules were checked that are still in the cache.
+        self.attempts = []
+
+    def seed(self):
+        """Puts into the cache what is known of modules and not there."""
+        if not self.cache:
+            return
+        try:
+            self.entries = Entries(self.scratch, self.cache)
+            self.restored = self.entries.restore()
+            self.carrier = Carry(self.scratch, self.cache)
+            self.carried = self.carrier.carry()
+        except Exception:
+            # A module may have arrived in part.
+            empty(self.cache)
+            self.entries, self.carrier = None, None
+            self.restored, self.carried = [], []
+        self.seeded = any(item.is_dir() for item in os.scandir(self.cache))
+
+    def go(self, number, cache):
+        options = ["--no-sqlite-cache", "--skip-cache-mtime-checks"] if cache else []
+        options += ["--cache-dir", cache or os.devnull]
+        sys.argv[1:] = options + self.arguments
+        self.passes.append(Pass(self.scratch, number, cache, self.entry))
+        return self.passes[-1]
+
+    def go_cold(self):
+        empty(self.cache)
+        self.seeded = False
+        self.go(2, self.cache)
+
+    def begin(self, default):
+        first = self.go(0, self.cache)
+        if default and first.lacks_target():
+            self.arguments.append(default)
+            self.passes.clear()
+            first = self.go(0, self.cache)
+        if self.seeded and first.is_broken():
+            self.passes.clear()
+            self.go_cold()
+
+    def fit(self):
+        """Has modules checked again whose results were found in other circumstances."""
+        for number in (3, 4):
+            last = self.passes[-1]
+            if self.seeded and last.code < 2 and last.misfits():
+                Circumstances(self.cache).drop(last.misfits())
+                self.go(number, self.cache)
+        self.attempts = list(self.passes)
+
+    def settle(self):
+        """Sees to it that the last pass says what a cold run would say."""
+        last = self.passes[-1]
+        if not self.seeded:
+            return
+        if last.code == 2 and last.output()[0]:
+            # Beside what cannot be read mypy tells of imports that it did not find, unless it has the
+            # module from its cache. It checks nothing then.
+            self.go(5, "")
+        elif last.code < 2 and not self.is_settled(last):
+            self.go_cold()
+
+    def is_settled(self, last):
+        """Whether the messages are those of a cold run, after they were put right."""
+        if last.is_lost() or last.misfits():
+            return False
+        if last.is_silent() and not last.is_stale():
+            return True
+        if last.needs_cold() or last.is_disordered(self.restored or len(self.attempts) > 1):
+            return False
+        moved = last.settle_hints()
+        if moved is None:
+            return False
+        if not moved and (not self.rechecked() or last.reorder()):
+            return True
+        again = self.go(1, self.cache)
+        # What is not wholly fresh now never will be, and comes in no known order.
+        unsettled = again.needs_cold() or again.rechecked or again.settle_hints()
+        return not (unsettled or again.is_lost() or again.misfits())
+
+    def rechecked(self):
+        """How many modules were checked."""
+        if len(self.attempts) > 1 and not self.is_emptied():
+            # Some may have been checked in both.
+            return len(set().union(*[each.written() for each in self.attempts]))
+        return self.passes[-1 if self.is_emptied() else 0].rechecked
+
+    def is_emptied(self):
+        return self.passes[-1].number == 2
+
+    def last(self):
+        """The passes whose results are in the cache."""
+        return self.passes[-1:] if self.is_emptied() else self.passes
+
+    def written(self):
+        """Modules that are new in the cache, by the names of their files."""
+        carried = [] if self.is_emptied() else self.carried
+        return set(carried).union(*[each.written() for each in self.last()])
+
+    def export(self):
+        is_plugged = any(b"plugged" in each.facts for each in self.passes)
+        if not self.entries or is_plugged or self.passes[-1].code not in (0, 1):
+            return
+        try:
+            self.entries.export(self.written())
+        except Exception:
+            remove(os.path.join(self.scratch, "export"))
+
+    def tell(self, lacks, started):
+        answer = self.passes[-1]
+        report = Report(os.path.join(self.scratch, "report"))
+        for tag, names in (("w", self.written()), ("r", self.restored)):
+            for name in names:
+                report.add(tag, name)
+        if self.seeded:
+            told = set()
+            for each in self.attempts:
+                each.tell_modules(report, self.attempts[0].misfits(), told)
+            for name in self.carrier.modules if self.carrier else []:
+                report.add("c", name)
+        for each in self.passes:
+            each.tell(report)
+        report.add("emptied", str(int(self.is_emptied())))
+        report.add("torn", str(int(any(each.is_torn() for each in self.last()))))
+        report.add("lacks", lacks)
+        report.add("cut", str(int(answer.is_cut())))
+        report.add("answer", str(answer.number))
+        report.add("started", str(started))
+        report.add("seeded", str(int(self.seeded)))
+        report.add("rechecked", "" if lacks else str(self.rechecked()))
+        report.add("end", "")
+        report.close()
 
 
 def empty(directory):

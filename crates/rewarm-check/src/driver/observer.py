@@ -143,7 +143,7 @@ class Observer:
             if self.progress is not None:
                 total = self.total() if len(self.checked) == 1 else b""
                 os.write(self.progress, total + b".")
-        except OSError:
+        except Exception:
             # Nobody needs to know.
             self.progress = None
 
