@@ -25,6 +25,7 @@ mod exchange;
 mod flight;
 mod following;
 mod formats;
+mod framing;
 pub mod import;
 pub mod inspect;
 mod leading;

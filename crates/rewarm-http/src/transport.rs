@@ -1,7 +1,7 @@
 //! Requests on the wire: retries, time-outs, and errors by kind.
 //!
-//! Neither caching nor redirects are known here. What is no sound HTTP, or might be read in two ways
-//! (RFC 9112 section 11.2), is a broken connection, and that connection is not used again.
+//! Neither caching nor redirects are known here. What is no sound HTTP, or is refused by `framing`,
+//! is a broken connection, and that connection is not used again.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::config::{ClientConfig, Clock};
 use crate::connect::{Answered, ConnectError, Connector};
 use crate::error::{Cause, ErrorKind, FetchError};
+use crate::framing::{self, Coding, HEAD_FIELDS, HEAD_SIZE};
 use crate::policy::date::parse_date;
 use crate::request::{Event, Events, Interim, Request};
 use crate::upload::{Activity, WireBody};
@@ -39,12 +40,6 @@ const IDLE_CONNECTIONS: usize = 16;
 
 /// Bytes that are read from a connection at once, if it brings so many.
 const READ_BUFFER: usize = 256 * 1024;
-
-/// Bytes that the head of an answer may have.
-const HEAD_SIZE: usize = 64 * 1024;
-
-/// Fields that the head of an answer may have.
-const HEAD_FIELDS: usize = 256;
 
 /// Interim answers to one request that are told to the caller, and count as a sign of life. An origin
 /// that sends more of them is waited for no longer than a silent one.
@@ -124,14 +119,16 @@ pub(crate) struct Transport {
 }
 
 impl NetBody {
-    fn new(response: http::Response<Incoming>, method: &Method, patience: Duration) -> Self {
-        let status = response.status();
-        let is_bare = *method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
-        let is_chunked = response.headers().contains_key(TRANSFER_ENCODING);
-        let is_framed = response.version() > Version::HTTP_11;
+    fn new(
+        response: http::Response<Incoming>,
+        (method, coding): (&Method, Coding),
+        patience: Duration,
+    ) -> Self {
+        let is_bare = framing::has_no_body(response.status(), method);
+        let is_framed = response.version() > Version::HTTP_11 || coding == Coding::Chunked;
         let body = response.into_body();
         let length = if is_bare { Some(0) } else { body.size_hint().exact() };
-        let is_delimited = is_framed || is_chunked || length.is_some();
+        let is_delimited = is_framed || length.is_some();
         Self { body, is_delimited, length, trailers: None, patience }
     }
 
@@ -289,13 +286,13 @@ impl Transport {
         let response_time = self.clock.now();
         let answered = answered(&connection);
         answered.iter().for_each(Answered::note);
-        if let Err(reason) = check_head(&response, &outgoing.request.method) {
-            connection.connection_metadata().iter().for_each(|connected| connected.poison());
-            return Err(fail(Failure::broken(reason)));
-        }
         let (status, headers) = (response.status(), response.headers().clone());
         let method = &outgoing.request.method;
-        let body = NetBody::new(response, method, self.config.read_timeout);
+        let coding = framing::check(status, &headers, method).map_err(|reason| {
+            connection.connection_metadata().iter().for_each(|connected| connected.poison());
+            fail(Failure::broken(reason))
+        })?;
+        let body = NetBody::new(response, (method, coding), self.config.read_timeout);
         Ok(Answer { status, headers, request_time, response_time, body })
     }
 
@@ -426,30 +423,6 @@ fn is_closed(error: &legacy::Error) -> bool {
         let kind = cause.downcast_ref().map(std::io::Error::kind);
         matches!(kind, Some(E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted))
     })
-}
-
-/// Refuses answers of which two readers might make two different things (RFC 9112 sections 6.1, 6.3
-/// and 11.2), those that were not asked for, and heads beyond all measure.
-fn check_head(response: &http::Response<Incoming>, method: &Method) -> Result<(), &'static str> {
-    let (status, headers) = (response.status(), response.headers());
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("the server changes to another protocol without being asked");
-    }
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if size > HEAD_SIZE || headers.len() > HEAD_FIELDS {
-        return Err("the head of the answer is too large");
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    if headers.contains_key(CONTENT_LENGTH) {
-        return Err("the answer has both a `Content-Length` and a `Transfer-Encoding`");
-    }
-    let is_bare = *method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
-    let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    if is_bare || is_chunked && codings.next().is_none() {
-        return Ok(());
-    }
-    Err("the answer has a `Transfer-Encoding` that is not understood")
 }
 
 fn is_worth_retrying(status: StatusCode) -> bool {

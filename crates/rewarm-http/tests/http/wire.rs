@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::{Body, Frame};
 use http_body_util::Full;
-use rewarm_http::{ErrorKind, NO_EVENTS, Request, RequestBody};
+use rewarm_http::{ErrorKind, NO_EVENTS, Request, RequestBody, Reuse};
+use rewarm_store::Digest;
 
 use crate::common::{Cache, get, run};
 use crate::modern::Modern;
@@ -255,6 +256,13 @@ fn rfc9112_11_2_ambiguous_answers_are_refused_and_not_stored() {
         "transfer-encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_owned(),
         "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
         "transfer-encoding: xchunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_owned(),
+        "transfer-encoding: abc\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
+        "transfer-encoding: abc\r\ntransfer-encoding: def\r\n\r\nhi".to_owned(),
+        "transfer-encoding: abc, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_owned(),
+        "transfer-encoding: chunked, abc\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_owned(),
+        "transfer-encoding: abc;q=1\r\n\r\nhi".to_owned(),
+        "transfer-encoding: \"abc\"\r\n\r\nhi".to_owned(),
+        "transfer-encoding: \r\n\r\nhi".to_owned(),
         "x-folded: a\r\n b\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
         "x-nul: a\0b\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
         "x-return: a\rcontent-length: 5\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
@@ -276,6 +284,38 @@ fn rfc9112_11_2_ambiguous_answers_are_refused_and_not_stored() {
         assert_eq!(kind, Err(ErrorKind::Broken), "{shape:?}");
         assert_eq!(cache.files("blobs-v1").len() + cache.files("http-v1").len(), 0, "{shape:?}");
     }
+}
+
+#[test]
+fn rfc9112_6_3_body_of_a_coding_that_nobody_knows_is_what_comes_until_the_end() {
+    for coding in ["abc", "ABC", "identity"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\nconnection: keep-alive\r\n\
+             transfer-encoding: {coding}\r\n\r\n2\r\nhi\r\n"
+        );
+        let server = Listening::http(move |_| say(answer.clone()).then_close());
+        let cache = Cache::new();
+        let (bytes, reuse) = cache.get(&server.url("/a")).expect("a body");
+        assert_eq!(bytes, b"2\r\nhi\r\n", "{coding}");
+        assert!(matches!(reuse, Reuse::NotStored(_)), "{coding}: {reuse:?}");
+        assert_eq!(cache.files("blobs-v1").len() + cache.files("http-v1").len(), 0, "{coding}");
+        let request = get(&server.url("/a")).expecting(Digest::of("2\r\nhi\r\n"));
+        assert_eq!(cache.send(&request).expect("a body").1, Reuse::Downloaded, "{coding}");
+        assert_eq!(cache.send(&request).expect("a body").1, Reuse::Fresh, "{coding}");
+        let connections: Vec<_> = server.heard().iter().map(|heard| heard.connection).collect();
+        assert_eq!(connections, [0, 1], "{coding}");
+    }
+}
+
+#[test]
+fn body_of_an_unknown_coding_on_a_connection_that_stays_open_is_not_waited_for() {
+    let server = Listening::http(|_| say("HTTP/1.1 200 OK\r\ntransfer-encoding: abc\r\n\r\nhi"));
+    let cache = Cache::with(|config| {
+        config.retries = 0;
+        config.read_timeout = Duration::from_millis(200);
+    });
+    let result = cache.get(&server.url("/a"));
+    assert_eq!(result.map_err(|error| error.kind), Err(ErrorKind::Timeout));
 }
 
 #[test]

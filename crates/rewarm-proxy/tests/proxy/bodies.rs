@@ -144,3 +144,15 @@ fn a_response_whose_only_end_is_the_connections_ends_with_an_error_when_it_is_cu
     let end = connection.input.read_to_end(&mut all);
     assert!(end.is_err(), "{}", String::from_utf8_lossy(&all));
 }
+
+#[test]
+fn rfc9110_7_6_1_a_transfer_coding_of_the_origin_ends_at_the_proxy() {
+    let proxy = raw(|mut input, mut output| {
+        read_head(&mut input);
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: abc\r\n\r\nok";
+        output.write_all(answer.as_bytes()).expect("it is read");
+    });
+    let answer = proxy.get("/");
+    assert_eq!((answer.status, answer.text(), answer.whole), (200, "ok".to_owned(), true));
+    assert_eq!(answer.all("transfer-encoding"), ["chunked"]);
+}
