@@ -224,7 +224,8 @@ impl Client {
         &self.inner.alone
     }
 
-    pub(crate) fn now(&self) -> SystemTime {
+    /// The time, as its clock says.
+    pub fn now(&self) -> SystemTime {
         self.inner.clock.now()
     }
 

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -16,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::forward::Target;
+use crate::http2::{self, Interims};
 use crate::link::Link;
 use crate::service::Service;
 use crate::wire::{Stream, Wire};
@@ -36,6 +39,8 @@ pub(crate) struct Asker {
     pub(crate) peer: SocketAddr,
     pub(crate) link: Arc<Link>,
     pub(crate) place: Place,
+    /// Takes interim responses where the link does not, which is on HTTP/2.
+    pub(crate) interims: Option<Interims>,
 }
 
 /// Where a request came in.
@@ -54,6 +59,20 @@ pub(crate) struct Tunnel {
     pub(crate) upgrade: OnUpgrade,
 }
 
+impl Asker {
+    /// Hands on an interim response of the origin (RFC 9110 section 15.2).
+    pub(crate) fn interim(&self, status: StatusCode, headers: HeaderMap) {
+        // 100 is our own word to a client that expects it.
+        if status == StatusCode::CONTINUE {
+            return;
+        }
+        match &self.interims {
+            Some(interims) => interims.tell(status, headers),
+            None => self.link.interim(status, &headers),
+        }
+    }
+}
+
 /// Answers all requests of a connection. It ends when the client or an error ends it, or after the
 /// response under way once `stopped` says so.
 pub(crate) async fn serve(
@@ -66,14 +85,15 @@ pub(crate) async fn serve(
     let _ = stream.set_nodelay(true);
     let granted = Arc::default();
     let place = Place::Door(Arc::clone(&granted));
-    let asker = Asker { peer, link: Arc::default(), place };
+    let asker = Asker { peer, link: Arc::default(), place, interims: None };
     run(&service, stream, asker, stopped.clone()).await;
     let granted = granted.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(Tunnel { target, upgrade }) = granted
         && let Ok(inside) = upgrade.await
         && let Some(stream) = secure(&service, TokioIo::new(inside), &target).await
     {
-        let asker = Asker { peer, link: Arc::default(), place: Place::Tunnel(target) };
+        let place = Place::Tunnel(target);
+        let asker = Asker { peer, link: Arc::default(), place, interims: None };
         run(&service, stream, asker, stopped).await;
     }
 }
@@ -107,17 +127,22 @@ async fn run<S: Stream + 'static>(
     mut stopped: watch::Receiver<bool>,
 ) {
     let limits = service.limits();
-    let wire = Wire::new(stream, Arc::clone(&asker.link), limits);
-    let handle = service_fn(move |request| Arc::clone(service).answer(request, asker.clone()));
-    let mut builder = Builder::new(TokioExecutor::new());
+    let mut wire = Wire::new(stream, Arc::clone(&asker.link), limits);
+    let is_http2 = tokio::select! {
+        is_http2 = wire.speaks_http2() => is_http2,
+        _ = stopped.wait_for(|stopped| *stopped) => return,
+    };
+    if is_http2 {
+        return http2::serve(service, wire, asker, stopped).await;
+    }
+    let handle = service_fn(move |request: Request<Incoming>| {
+        Arc::clone(service).answer(request, asker.clone())
+    });
+    let mut builder = Builder::new();
     // The wire limits heads, and all waits.
-    builder.http1().max_headers(limits.fields + 1).max_buf_size(BUFFER).header_read_timeout(None);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_send_buf_size(BUFFER)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), handle));
+    builder.max_headers(limits.fields + 1).max_buf_size(BUFFER).header_read_timeout(None);
+    let connection = builder.serve_connection(TokioIo::new(wire), handle);
+    let mut connection = pin!(connection.with_upgrades());
     let mut is_stopping = false;
     loop {
         tokio::select! {

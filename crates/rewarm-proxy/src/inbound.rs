@@ -11,8 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
+
+use rewarm_http::Cause;
 
 use crate::refusal::Refusal;
 
@@ -20,8 +21,8 @@ const BROKEN: u8 = 1;
 const LATE: u8 = 2;
 
 /// A body that must not stand still for longer than it may while somebody waits for it.
-pub(crate) struct Inbound {
-    body: Incoming,
+pub(crate) struct Inbound<B> {
+    body: B,
     limit: Duration,
     /// Runs while somebody waits.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -44,14 +45,14 @@ impl Fate {
     }
 }
 
-impl Inbound {
+impl<B> Inbound<B> {
     /// `limit` is for each wait.
-    pub(crate) fn new(body: Incoming, limit: Duration, fate: Fate) -> Self {
+    pub(crate) fn new(body: B, limit: Duration, fate: Fate) -> Self {
         Self { body, limit, waiting: None, fate }
     }
 }
 
-impl Body for Inbound {
+impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for Inbound<B> {
     type Data = Bytes;
     type Error = io::Error;
 

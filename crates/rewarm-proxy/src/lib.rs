@@ -15,6 +15,7 @@ mod fields;
 mod forward;
 pub mod guard;
 pub mod head;
+mod http2;
 mod inbound;
 mod link;
 mod outgoing;

@@ -95,9 +95,8 @@ impl Link {
     /// Hands an interim response of the request at hand to the wire (RFC 9110 section 15.2). The
     /// final one must wait until it is [gone](Self::interims_are_gone).
     pub(crate) fn interim(&self, status: StatusCode, headers: &HeaderMap) {
-        // 100 is the HTTP library's own answer to `Expect`.
         let mut requests = self.requests();
-        if requests.interims_left == 0 || status == StatusCode::CONTINUE {
+        if requests.interims_left == 0 {
             return;
         }
         requests.interims_left -= 1;

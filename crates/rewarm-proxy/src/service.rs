@@ -3,14 +3,16 @@
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use rewarm_http::policy::storing::end_to_end;
-use rewarm_http::{NO_EVENTS, RequestBody};
+use rewarm_http::{Cause, NO_EVENTS, RequestBody};
 
 use crate::config::{Limits, Mode, ProxyConfig, Served};
 use crate::connection::{Asker, Place, Tunnel};
@@ -49,12 +51,19 @@ impl Service {
         &self.config.limits
     }
 
+    pub(crate) fn now(&self) -> SystemTime {
+        self.config.client.now()
+    }
+
     /// Answers a request; what goes wrong is an answer, too.
-    pub(crate) async fn answer(
+    pub(crate) async fn answer<B>(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<B>,
         asker: Asker,
-    ) -> Result<Response<Outgoing>, Infallible> {
+    ) -> Result<Response<Outgoing>, Infallible>
+    where
+        B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
+    {
         let version = request.version();
         let mut account = Account {
             served: Served::of(request.method().clone()),
@@ -82,12 +91,15 @@ impl Service {
     }
 
     /// Asks the cache for what a request stands for.
-    async fn forward(
+    async fn forward<B>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         asker: &Asker,
         served: &mut Served,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, Refusal>
+    where
+        B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
+    {
         if let Some(Refused { status, reason }) = asker.link.refused() {
             return Err(Refusal::new(status, reason));
         }
@@ -105,9 +117,9 @@ impl Service {
         let (mut request, page) = self.meant(&head, asker, &prefix)?;
         served.url = Some(request.url.clone());
         fields::add_via(&mut request.headers, head.version, &self.name);
-        let link = Arc::clone(&asker.link);
+        let told = asker.clone();
         request.interim = Some(Arc::new(move |status, headers| {
-            link.interim(status, &end_to_end(headers));
+            told.interim(status, end_to_end(headers));
         }));
         let fate = Fate::default();
         if !body.is_end_stream() {
@@ -204,14 +216,14 @@ impl Service {
 /// Leaves a tunnel at the door, and says so.
 fn grant(mut head: Parts, asker: &Asker) -> Refusal {
     let refuse = |text| Refusal::new(StatusCode::NOT_IMPLEMENTED, text);
+    if head.version == Version::HTTP_2 {
+        return refuse("no tunnels through HTTP/2");
+    }
     let (Place::Door(granted), Some(upgrade)) =
         (&asker.place, head.extensions.remove::<OnUpgrade>())
     else {
         return refuse("no tunnels through this connection");
     };
-    if head.version == Version::HTTP_2 {
-        return refuse("no tunnels through HTTP/2");
-    }
     match forward::tunnel(&head) {
         Ok(target) => {
             let mut granted = granted.lock().unwrap_or_else(PoisonError::into_inner);

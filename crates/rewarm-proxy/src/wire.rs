@@ -105,12 +105,41 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// Hands out what went through; `false` if there is nothing.
-    fn hand_out(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
-        let rest = &self.passed[self.taken..];
-        if rest.is_empty() {
-            return false;
+    /// Waits for the first bytes, and says whether they are those of HTTP/2.
+    pub(crate) async fn speaks_http2(&mut self) -> bool {
+        let filled = std::future::poll_fn(|context| self.fill(context)).await;
+        // What is wrong shows again when it is read.
+        filled.is_ok() && self.guard.phase() == Phase::Http2
+    }
+
+    /// Takes bytes from the client until some went through, or there will be none.
+    fn fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.register(context);
+        loop {
+            if self.taken < self.passed.len() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.is_refused {
+                let is_body = self.guard.phase() == Phase::Body;
+                let error = Err(io::ErrorKind::InvalidData.into());
+                return if is_body { Poll::Ready(error) } else { Poll::Pending };
+            }
+            let mut scratch = [0; CHUNK];
+            let mut part = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(context, &mut part) {
+                Poll::Pending => return self.wait_to_read(context),
+                Poll::Ready(Ok(())) if !part.filled().is_empty() => {}
+                end_or_error => return end_or_error,
+            }
+            if let Err(refused) = self.guard.push(part.filled(), &mut self.passed) {
+                self.refuse(refused);
+            }
         }
+    }
+
+    /// Hands out what went through.
+    fn hand_out(&mut self, buffer: &mut ReadBuf<'_>) {
+        let rest = &self.passed[self.taken..];
         let count = rest.len().min(buffer.remaining());
         buffer.put_slice(&rest[..count]);
         self.taken += count;
@@ -118,7 +147,6 @@ impl<S: Stream> Wire<S> {
             self.passed.clear();
             self.taken = 0;
         }
-        true
     }
 
     /// Nothing has come: waits on, as long as the phase allows.
@@ -223,30 +251,14 @@ impl<S: Stream> AsyncRead for Wire<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.link.register(context);
-        loop {
-            if this.hand_out(buffer) {
-                return Poll::Ready(Ok(()));
-            }
-            if this.is_refused {
-                let is_body = this.guard.phase() == Phase::Body;
-                let error = Err(io::ErrorKind::InvalidData.into());
-                return if is_body { Poll::Ready(error) } else { Poll::Pending };
-            }
-            if this.guard.data_ahead() > 0 {
-                return this.read_unseen(context, buffer);
-            }
-            let mut scratch = [0; CHUNK];
-            let mut part = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut this.stream).poll_read(context, &mut part) {
-                Poll::Pending => return this.wait_to_read(context),
-                Poll::Ready(Ok(())) if !part.filled().is_empty() => {}
-                end_or_error => return end_or_error,
-            }
-            if let Err(refused) = this.guard.push(part.filled(), &mut this.passed) {
-                this.refuse(refused);
-            }
+        let is_unseen = this.passed.is_empty() && this.guard.data_ahead() > 0;
+        if is_unseen && !this.is_refused {
+            this.link.register(context);
+            return this.read_unseen(context, buffer);
         }
+        ready!(this.fill(context))?;
+        this.hand_out(buffer);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -10,7 +10,9 @@ use rewarm_testkit::server::{Gate, Reply, Server};
 use crate::common::{Running, before, start};
 
 /// An origin that does for its only connection what `answer` says, and a proxy before it.
-fn raw(answer: impl FnOnce(BufReader<TcpStream>, TcpStream) + Send + 'static) -> Running {
+pub(crate) fn raw(
+    answer: impl FnOnce(BufReader<TcpStream>, TcpStream) + Send + 'static,
+) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port can be had");
     let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
     std::thread::spawn(move || {
@@ -21,7 +23,7 @@ fn raw(answer: impl FnOnce(BufReader<TcpStream>, TcpStream) + Send + 'static) ->
 }
 
 /// The head of a request, with its empty line.
-fn read_head(input: &mut impl BufRead) -> String {
+pub(crate) fn read_head(input: &mut impl BufRead) -> String {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         assert_ne!(input.read_line(&mut head).expect("it can be read"), 0, "{head}");

@@ -9,3 +9,4 @@ mod http2;
 mod known;
 mod limits;
 mod packages;
+mod streams;
