@@ -1,6 +1,6 @@
 //! Connections: directly, or through the proxies that the configuration names.
 //!
-//! A connector gives hyper one byte stream per call: TCP to the first address that answers (RFC
+//! A connector gives one byte stream per call: TCP to the first address that answers (RFC
 //! 8305), a tunnel if a proxy is in between, TLS if the target is `https`. All of it together has
 //! the connect time-out. When it is a proxy that fails, the error names it, without its password.
 
@@ -8,15 +8,14 @@ use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +26,7 @@ use tower_service::Service;
 use crate::config::{ClientConfig, Proxies};
 use crate::error::{Cause, ErrorKind};
 use crate::tls::{self, Tls};
+use crate::upload::Activity;
 
 /// Between probes of a connection on which nothing moves, so that a peer that vanished is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -60,36 +60,27 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 type BoxStream = Box<dyn Stream>;
 
-/// A connection as hyper uses it.
+/// A connection, and what is known of it.
 pub(crate) struct Link {
     stream: BoxStream,
     /// Requests name their whole target (RFC 9112 section 3.2.2).
-    to_proxy: bool,
-    speaks_http2: bool,
-    answered: Answered,
-}
-
-/// Whether a connection has brought an answer before.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Answered(Arc<AtomicBool>);
-
-impl Answered {
-    /// An answer came.
-    pub(crate) fn note(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_noted(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+    pub(crate) to_proxy: bool,
+    /// TLS has settled on it.
+    pub(crate) speaks_http2: bool,
+    /// Moves on when bytes come.
+    pub(crate) heard: Activity,
 }
 
 impl ConnectError {
-    fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), source: None }
     }
 
-    fn caused(kind: ErrorKind, text: impl Into<String>, source: impl Into<Cause>) -> Self {
+    pub(crate) fn caused(
+        kind: ErrorKind,
+        text: impl Into<String>,
+        source: impl Into<Cause>,
+    ) -> Self {
         Self { kind, text: text.into(), source: Some(Arc::from(source.into())) }
     }
 }
@@ -117,6 +108,19 @@ impl Connector {
 
     fn proxy_for(&self, target: &Uri) -> Option<Intercept> {
         self.0.matcher.as_ref()?.intercept(target)
+    }
+
+    /// A connection for requests to a target, within the time there is for it.
+    pub(crate) async fn link(&self, target: Uri) -> Result<Link, ConnectError> {
+        let limit = self.0.config.connect_timeout;
+        let proxy = self.proxy_for(&target).map(|proxy| shown(proxy.uri()));
+        let link = tokio::time::timeout(limit, self.connect(target)).await;
+        link.unwrap_or_else(|_| {
+            let through = proxy.map(|proxy| format!(" through the proxy `{proxy}`"));
+            let through = through.unwrap_or_default();
+            let text = format!("no connection{through} within {limit:?}");
+            Err(ConnectError::new(ErrorKind::Timeout, text))
+        })
     }
 
     async fn connect(&self, target: Uri) -> Result<Link, ConnectError> {
@@ -306,43 +310,9 @@ fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error
     std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Link>;
-    type Error = ConnectError;
-    type Future = Work<Self::Response, Self::Error>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let connector = self.clone();
-        Box::pin(async move {
-            let limit = connector.0.config.connect_timeout;
-            let proxy = connector.proxy_for(&target).map(|proxy| shown(proxy.uri()));
-            match tokio::time::timeout(limit, connector.connect(target)).await {
-                Ok(result) => result.map(TokioIo::new),
-                Err(_) => {
-                    let through = proxy.map(|proxy| format!(" through the proxy `{proxy}`"));
-                    let through = through.unwrap_or_default();
-                    let text = format!("no connection{through} within {limit:?}");
-                    Err(ConnectError::new(ErrorKind::Timeout, text))
-                }
-            }
-        })
-    }
-}
-
 impl Link {
     fn plain(stream: BoxStream, to_proxy: bool) -> Self {
-        Self { stream, to_proxy, speaks_http2: false, answered: Answered::default() }
-    }
-}
-
-impl Connection for Link {
-    fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.to_proxy).extra(self.answered.clone());
-        if self.speaks_http2 { connected.negotiated_h2() } else { connected }
+        Self { stream, to_proxy, speaks_http2: false, heard: Activity::default() }
     }
 }
 
@@ -352,7 +322,12 @@ impl AsyncRead for Link {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.heard.note();
+        }
+        read
     }
 }
 

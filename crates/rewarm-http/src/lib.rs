@@ -31,11 +31,13 @@ pub mod inspect;
 mod leading;
 mod ledger;
 pub mod policy;
+mod pool;
 pub mod record;
 mod request;
 pub mod resume;
 mod spill;
 mod stored;
+pub mod streams;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -43,6 +45,7 @@ mod transport;
 mod upload;
 mod url;
 mod verify;
+mod wire;
 
 pub use body::{Body, Response};
 pub use cache_status::{CacheStatus, Forwarded};

@@ -4,7 +4,6 @@
 //! is a broken connection, and that connection is not used again.
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,44 +11,23 @@ use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Extensions, HeaderMap, Method, StatusCode, Uri, Version};
-use http_body::Body as _;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
-use hyper_util::client::legacy::{self, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::config::{ClientConfig, Clock};
-use crate::connect::{Answered, ConnectError, Connector};
+use crate::connect::ConnectError;
 use crate::error::{Cause, ErrorKind, FetchError};
-use crate::framing::{self, Coding, HEAD_FIELDS, HEAD_SIZE};
 use crate::policy::date::parse_date;
-use crate::request::{Event, Events, Interim, Request};
+use crate::pool::{IDLE_CONNECTIONS, Pool};
+use crate::request::{Event, Events, Request};
 use crate::upload::{Activity, WireBody};
 use crate::url::Url;
+use crate::wire::{self, Body, Fate, Lost, Received, Told};
 
 /// A pause that a server asks for beyond this is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long an idle connection is kept for the next request.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// How many of them for one host.
-const IDLE_CONNECTIONS: usize = 16;
-
-/// Bytes that are read from a connection at once, if it brings so many.
-const READ_BUFFER: usize = 256 * 1024;
-
-/// Interim answers to one request that are told to the caller, and count as a sign of life. An origin
-/// that sends more of them is waited for no longer than a silent one.
-const INTERIM_ANSWERS: u32 = 64;
-
-/// Bytes of one HTTP/2 body that may be under way: what a distance of 50 ms needs for 80 MB/s.
-const STREAM_WINDOW: u32 = 4 << 20;
-
-/// Bytes of all bodies of an HTTP/2 connection that may be under way; bounds the memory for them.
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// So often a request that finds a kept connection closed before anything was sent gets another one.
+const CHANCES: usize = 2 * IDLE_CONNECTIONS;
 
 /// What goes out: a request, with all fields to be sent.
 #[derive(Clone)]
@@ -71,7 +49,7 @@ pub(crate) struct Answer {
 /// A body on its way.
 #[derive(Debug)]
 pub(crate) struct NetBody {
-    body: Incoming,
+    body: Body,
     is_delimited: bool,
     length: Option<u64>,
     trailers: Option<HeaderMap>,
@@ -98,40 +76,16 @@ impl Attempts {
     }
 }
 
-type HyperClient = legacy::Client<Connector, WireBody>;
-
-/// The connections, made when they are first needed.
-#[derive(Clone)]
-struct Wire {
-    connector: Connector,
-    /// HTTP/1.1, and HTTP/2 where TLS negotiates it.
-    ordinary: HyperClient,
-    /// HTTP/2 only.
-    prior: HyperClient,
-}
-
 /// Sends requests.
 #[derive(Debug)]
 pub(crate) struct Transport {
     config: ClientConfig,
     clock: Clock,
-    wire: Mutex<Option<Wire>>,
+    /// Made when it is first needed.
+    pool: Mutex<Option<Pool>>,
 }
 
 impl NetBody {
-    fn new(
-        response: http::Response<Incoming>,
-        (method, coding): (&Method, Coding),
-        patience: Duration,
-    ) -> Self {
-        let is_bare = framing::has_no_body(response.status(), method);
-        let is_framed = response.version() > Version::HTTP_11 || coding == Coding::Chunked;
-        let body = response.into_body();
-        let length = if is_bare { Some(0) } else { body.size_hint().exact() };
-        let is_delimited = is_framed || length.is_some();
-        Self { body, is_delimited, length, trailers: None, patience }
-    }
-
     /// The next bytes; `None` at an end that agrees with the framing.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
@@ -171,13 +125,10 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn of(error: legacy::Error) -> Self {
-        match std::error::Error::source(&error).and_then(|cause| cause.downcast_ref()) {
-            Some(ConnectError { kind: kind @ ErrorKind::Config(_), .. }) => {
-                Self { kind: kind.clone(), source: None }
-            }
-            Some(error) => Self { kind: error.kind.clone(), source: Some(error.clone().into()) },
-            None => Self::broken(error),
+    fn of(error: ConnectError) -> Self {
+        match error.kind {
+            ErrorKind::Config(_) => Self { kind: error.kind, source: None },
+            _ => Self { kind: error.kind.clone(), source: Some(error.into()) },
         }
     }
 
@@ -202,7 +153,7 @@ impl Failure {
 
 impl Transport {
     pub(crate) fn new(config: ClientConfig, clock: Clock) -> Self {
-        Self { config, clock, wire: Mutex::default() }
+        Self { config, clock, pool: Mutex::default() }
     }
 
     /// Sends a request, again and again while that is worth it. A status that is worth retrying is
@@ -214,12 +165,12 @@ impl Transport {
         events: Events<'_>,
     ) -> Result<Answer, FetchError> {
         let Request { url, method, body, .. } = outgoing.request;
-        let wire = self.wire().map_err(|e| FetchError::new(url, 0, ErrorKind::Config(e)))?;
+        let pool = self.pool().map_err(|e| FetchError::new(url, 0, ErrorKind::Config(e)))?;
         // RFC 9110 section 9.2.2: only idempotent requests are sent again unasked.
         let repeatable = method.is_idempotent() && !body.is_stream();
         loop {
             attempts.made += 1;
-            let result = self.send_once(&wire, &outgoing).await;
+            let result = self.send_once(&pool, &outgoing).await;
             let (asked, reason) = match &result {
                 Ok(answer) if attempts.for_statuses && is_worth_retrying(answer.status) => {
                     let asked = retry_after(&answer.headers, self.clock.now());
@@ -255,122 +206,108 @@ impl Transport {
         true
     }
 
-    /// Sends a request; a second time, if all that happened is that a connection which had been
-    /// kept open turned out to be closed (RFC 9112 section 9.3.1).
-    async fn send_once(&self, wire: &Wire, outgoing: &Outgoing<'_>) -> Result<Answer, Failure> {
+    /// Sends a request; a second time, if all that happened is that a connection which had been kept
+    /// open turned out to be closed (RFC 9112 section 9.3.1), or that a server which has not looked at
+    /// the request says so (RFC 9113 section 8.7).
+    async fn send_once(&self, pool: &Pool, outgoing: &Outgoing<'_>) -> Result<Answer, Failure> {
         let Request { method, body, .. } = outgoing.request;
-        match self.exchange(wire, outgoing).await {
-            Err((_, true)) if method.is_idempotent() && !body.is_stream() => {
-                self.exchange(wire, outgoing).await.map_err(|(failure, _)| failure)
+        match self.exchange(pool, outgoing).await {
+            Err((_, again)) if again.allows(method) && !body.is_stream() => {
+                self.exchange(pool, outgoing).await.map_err(|(failure, _)| failure)
             }
             result => result.map_err(|(failure, _)| failure),
         }
     }
 
-    /// One request, one answer. A failure says whether it is that of a stale connection.
+    /// One request, one answer. A request that never left goes out on another connection. A failure
+    /// says whether it may be sent again.
     async fn exchange(
         &self,
-        wire: &Wire,
+        pool: &Pool,
         outgoing: &Outgoing<'_>,
-    ) -> Result<Answer, (Failure, bool)> {
+    ) -> Result<Answer, (Failure, Again)> {
         let activity = Activity::default();
-        let fail = |failure| (failure, false);
+        let fail = |failure| (failure, Again::Never);
         let mut request = prepare(outgoing, &activity).map_err(fail)?;
-        if let Some(interim) = outgoing.request.interim.clone() {
-            pass_on(&mut request, interim, activity.clone());
+        if let Some(Some(credentials)) = pool.forward_proxy(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, credentials);
         }
-        let connection = capture_connection(&mut request);
-        let request_time = self.clock.now();
-        let sent = wire.send(request, self.config.http2_prior_knowledge);
-        let response = self.head(sent, &connection, &activity).await?;
-        let response_time = self.clock.now();
-        let answered = answered(&connection);
-        answered.iter().for_each(Answered::note);
-        let (status, headers) = (response.status(), response.headers().clone());
-        let method = &outgoing.request.method;
-        let coding = framing::check(status, &headers, method).map_err(|reason| {
-            connection.connection_metadata().iter().for_each(|connected| connected.poison());
-            fail(Failure::broken(reason))
-        })?;
-        let body = NetBody::new(response, (method, coding), self.config.read_timeout);
-        Ok(Answer { status, headers, request_time, response_time, body })
-    }
-
-    /// Waits for the head of the answer, as long as the request moves; a connection that is being
-    /// made has a time-out of its own.
-    async fn head(
-        &self,
-        mut response: ResponseFuture,
-        connection: &CaptureConnection,
-        activity: &Activity,
-    ) -> Result<http::Response<Incoming>, (Failure, bool)> {
+        let told = Told::new(outgoing.request.interim.clone(), activity.clone());
         let patience = self.config.read_timeout;
-        let state = || (activity.count(), connection.connection_metadata().is_some());
+        let request_time = self.clock.now();
+        let mut chances = CHANCES;
         loop {
-            let before = state();
-            match tokio::time::timeout(patience, &mut response).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => {
-                    let was_used = answered(connection).is_some_and(|it| it.is_noted());
-                    let is_stale = was_used && is_closed(&error);
-                    return Err((Failure::of(error), is_stale));
+            // The time-out for this is not ours.
+            let connection = pool.connection(request.uri()).await;
+            let connection = connection.map_err(|error| fail(Failure::of(error)))?;
+            let (is_kept, watched) = (connection.is_kept(), connection.watch());
+            let asked = wire::ask(pool, connection, request, &told, patience);
+            let received = patiently(asked, &activity, patience).await.map_err(|failure| {
+                watched.give_up();
+                fail(failure)
+            })?;
+            let (cause, again) = match received {
+                Ok(received) => return Ok(self.answer(received, request_time)),
+                Err(Lost { fate: Fate::Unsent(unsent), .. }) if is_kept && chances > 0 => {
+                    (request, chances) = (*unsent, chances - 1);
+                    continue;
                 }
-                Err(_) if before != state() || !before.1 => {}
-                Err(_) => return Err((Failure::silence(patience), false)),
-            }
+                Err(Lost { cause, fate: Fate::Closed }) if is_kept => (cause, Again::Idempotent),
+                Err(Lost { cause, fate: Fate::Refused }) => (cause, Again::Any),
+                Err(Lost { cause, .. }) => (cause, Again::Never),
+            };
+            return Err((Failure::broken(cause), again));
         }
     }
 
-    fn wire(&self) -> Result<Wire, String> {
-        let mut slot = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wire) = &*slot {
-            return Ok(wire.clone());
+    fn answer(&self, received: Received, request_time: SystemTime) -> Answer {
+        let Received { status, headers, body, length, is_delimited } = received;
+        let (trailers, patience) = (None, self.config.read_timeout);
+        let body = NetBody { body, is_delimited, length, trailers, patience };
+        Answer { status, headers, request_time, response_time: self.clock.now(), body }
+    }
+
+    fn pool(&self) -> Result<Pool, String> {
+        let mut slot = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = &*slot {
+            return Ok(pool.clone());
         }
-        Ok(slot.insert(Wire::new(&self.config)?).clone())
+        Ok(slot.insert(Pool::new(&self.config)?).clone())
     }
 }
 
-impl std::fmt::Debug for Wire {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Wire")
+/// Which requests may be sent again after a failure, as if nothing had happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Never,
+    Idempotent,
+    Any,
+}
+
+impl Again {
+    fn allows(self, method: &Method) -> bool {
+        self == Self::Any || self == Self::Idempotent && method.is_idempotent()
     }
 }
 
-impl Wire {
-    fn new(config: &ClientConfig) -> Result<Self, String> {
-        let connector = Connector::new(config)?;
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http1_max_buf_size(READ_BUFFER)
-            .http1_max_headers(HEAD_FIELDS)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_header_list_size(HEAD_SIZE as u32)
-            .http2_keep_alive_interval(config.read_timeout)
-            .http2_keep_alive_timeout(config.read_timeout);
-        let ordinary = builder.build(connector.clone());
-        let prior = builder.http2_only(true).build(connector.clone());
-        Ok(Self { connector, ordinary, prior })
-    }
-
-    fn send(&self, mut request: http::Request<WireBody>, prior_knowledge: bool) -> ResponseFuture {
-        let is_plain = request.uri().scheme() == Some(&http::uri::Scheme::HTTP);
-        match self.connector.forward_proxy(request.uri()) {
-            Some(Some(credentials)) => {
-                request.headers_mut().insert(PROXY_AUTHORIZATION, credentials);
-                self.ordinary.request(request)
-            }
-            None if is_plain && prior_knowledge => self.prior.request(request),
-            _ => self.ordinary.request(request),
+/// Waits for something as long as the request moves.
+async fn patiently<T>(
+    work: impl Future<Output = T>,
+    activity: &Activity,
+    patience: Duration,
+) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        let before = activity.count();
+        match tokio::time::timeout(patience, &mut work).await {
+            Ok(done) => return Ok(done),
+            Err(_) if activity.count() != before => {}
+            Err(_) => return Err(Failure::silence(patience)),
         }
     }
 }
 
-/// A request as hyper takes it. Framing is made from the body, whatever the caller's fields say.
+/// A request for the wire. Framing is made from the body, whatever the caller's fields say.
 fn prepare(
     outgoing: &Outgoing<'_>,
     activity: &Activity,
@@ -390,39 +327,6 @@ fn prepare(
         request.headers_mut().remove(name);
     }
     Ok(request)
-}
-
-/// Has interim answers told to the caller.
-fn pass_on(request: &mut http::Request<WireBody>, interim: Interim, activity: Activity) {
-    let left = AtomicU32::new(INTERIM_ANSWERS);
-    hyper::ext::on_informational(request, move |response| {
-        let spend = |left: u32| left.checked_sub(1);
-        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() {
-            activity.note();
-            interim(response.status(), response.headers());
-        }
-    });
-}
-
-/// The mark of the connection that a request went out on.
-fn answered(connection: &CaptureConnection) -> Option<Answered> {
-    let mut extras = Extensions::new();
-    connection.connection_metadata().as_ref()?.get_extras(&mut extras);
-    extras.remove()
-}
-
-/// Whether the connection was closed before an answer came.
-fn is_closed(error: &legacy::Error) -> bool {
-    let first: &(dyn std::error::Error + 'static) = error;
-    let mut chain = std::iter::successors(Some(first), |error| error.source());
-    chain.any(|cause| {
-        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
-            return error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-        }
-        use std::io::ErrorKind as E;
-        let kind = cause.downcast_ref().map(std::io::Error::kind);
-        matches!(kind, Some(E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted))
-    })
 }
 
 fn is_worth_retrying(status: StatusCode) -> bool {

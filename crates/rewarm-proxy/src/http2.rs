@@ -9,28 +9,22 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, DATE, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::connection::Asker;
-use crate::outgoing::Outgoing;
-use crate::service::Service;
+use rewarm_http::streams::{self, BUFFER};
 
-/// Bytes of responses that one stream may hold for the connection to send.
-const BUFFER: usize = 64 * 1024;
+use crate::connection::Asker;
+use crate::service::Service;
 
 /// Bytes that a client may send before they are read: of one body, and of all of a connection.
 const WINDOW: u32 = 1 << 20;
@@ -40,16 +34,6 @@ const STREAMS: u32 = 200;
 
 /// More interim responses than this to one request, or more bytes of them, are not passed on.
 const INTERIMS: (usize, usize) = (16, BUFFER);
-
-/// Fields that are about an HTTP/1 connection, and malformed here (RFC 9113 section 8.2.2).
-const OF_CONNECTIONS: [HeaderName; 6] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// Takes the interim responses to one request. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -132,10 +116,8 @@ async fn exchange(
         }
     };
     drain(&mut interims, |interim| pass_on(&mut respond, interim, &mut left));
-    let (mut head, body) = response.map(Box::pin).into_parts();
-    for name in OF_CONNECTIONS {
-        head.headers.remove(name);
-    }
+    let (mut head, body) = response.into_parts();
+    streams::strip(&mut head.headers);
     let date = HeaderValue::try_from(httpdate::fmt_http_date(service.now()));
     head.headers.entry(DATE).or_insert(date.expect("a date is text"));
     let length = body.size_hint().exact().filter(|_| !body.is_end_stream());
@@ -149,7 +131,7 @@ async fn exchange(
     if !is_bare {
         let limit = service.limits().write_timeout;
         // Whoever resets a stream knows.
-        let _ = send(body, stream, limit).await;
+        let _ = streams::send(body, stream, limit).await;
     }
 }
 
@@ -176,9 +158,7 @@ fn pass_on(
     (status, mut headers): (StatusCode, HeaderMap),
     (count, bytes): &mut (usize, usize),
 ) {
-    for name in OF_CONNECTIONS {
-        headers.remove(name);
-    }
+    streams::strip(&mut headers);
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let (Some(fewer), Some(less)) = (count.checked_sub(1), bytes.checked_sub(size)) else { return };
     (*count, *bytes) = (fewer, less);
@@ -187,81 +167,6 @@ fn pass_on(
     *response.headers_mut() = headers;
     // It is a courtesy; of a stream that is over the caller hears elsewhere.
     let _ = respond.send_informational(response);
-}
-
-/// Sends a body at the pace of the client, to whom an error in it is a reset.
-async fn send(
-    mut body: Pin<Box<Outgoing>>,
-    mut stream: SendStream<Bytes>,
-    limit: Duration,
-) -> Result<(), h2::Error> {
-    loop {
-        let frame = tokio::select! {
-            biased;
-            reset = std::future::poll_fn(|context| stream.poll_reset(context)) => {
-                return reset.map(drop);
-            }
-            frame = body.frame() => frame,
-        };
-        match frame {
-            None => return stream.send_data(Bytes::new(), true),
-            Some(Err(_)) => {
-                stream.send_reset(Reason::INTERNAL_ERROR);
-                return Ok(());
-            }
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(bytes) => {
-                    let is_last = body.is_end_stream();
-                    send_data(&mut stream, bytes, is_last, limit).await?;
-                    if is_last {
-                        return Ok(());
-                    }
-                }
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    return stream.send_trailers(trailers);
-                }
-            },
-        }
-    }
-}
-
-/// Sends some bytes, as much at once as there is room for.
-async fn send_data(
-    stream: &mut SendStream<Bytes>,
-    mut bytes: Bytes,
-    is_last: bool,
-    limit: Duration,
-) -> Result<(), h2::Error> {
-    while !bytes.is_empty() {
-        stream.reserve_capacity(bytes.len().min(BUFFER));
-        let room = std::future::poll_fn(|context| poll_room(stream, context));
-        let Ok(room) = tokio::time::timeout(limit, room).await else {
-            stream.send_reset(Reason::CANCEL);
-            return Err(Reason::CANCEL.into());
-        };
-        let part = bytes.split_to(room?.min(bytes.len()));
-        stream.send_data(part, is_last && bytes.is_empty())?;
-    }
-    Ok(())
-}
-
-/// Bytes that may be sent now.
-fn poll_room(
-    stream: &mut SendStream<Bytes>,
-    context: &mut Context<'_>,
-) -> Poll<Result<usize, h2::Error>> {
-    if let Poll::Ready(reset) = stream.poll_reset(context) {
-        return Poll::Ready(reset.and_then(|reason| Err(reason.into())));
-    }
-    while stream.capacity() == 0 {
-        match ready!(stream.poll_capacity(context)) {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Poll::Ready(Err(error)),
-            None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
-        }
-    }
-    Poll::Ready(Ok(stream.capacity()))
 }
 
 impl http_body::Body for Content {

@@ -5,6 +5,7 @@ mod certificates;
 mod common;
 mod faults;
 mod flights;
+mod frames;
 mod modern;
 mod oracle;
 mod policy;

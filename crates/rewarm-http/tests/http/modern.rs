@@ -42,7 +42,7 @@ impl Modern {
         Self::run(true, |listener| accept_tunnels(listener, settings))
     }
 
-    fn run<F: Future<Output = ()>>(
+    pub(crate) fn run<F: Future<Output = ()>>(
         is_secure: bool,
         serve: impl FnOnce(TcpListener) -> F + Send + 'static,
     ) -> Self {

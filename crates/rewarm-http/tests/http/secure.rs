@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use rewarm_http::{ClientConfig, ErrorKind, FetchError};
+use rewarm_http::{ClientConfig, ErrorKind, FetchError, NO_EVENTS};
 
 use crate::certificates::Authority;
-use crate::common::Cache;
+use crate::common::{Cache, get, run};
 use crate::modern::Modern;
 use crate::raw::{Listening, ok};
 
@@ -106,6 +106,27 @@ fn http2_is_chosen_where_the_server_offers_it() {
     assert_eq!(cache.text(&both.url("/version")).0, "HTTP/2.0");
     let old = Modern::start(Some(authority.server(&NAMES, &["http/1.1"])));
     assert_eq!(cache.text(&old.url("/version")).0, "HTTP/1.1");
+}
+
+#[test]
+fn cold_requests_to_a_server_that_may_speak_either_all_come_through() {
+    for protocols in [&["h2", "http/1.1"][..], &["http/1.1"]] {
+        let authority = Authority::new();
+        let server = Modern::start(Some(authority.server(&NAMES, protocols)));
+        let cache = trusting(&authority, |_| {});
+        run(async {
+            let mut all = tokio::task::JoinSet::new();
+            for nth in 0..20 {
+                let request = get(&server.url(&format!("/large/{}", 1000 + nth)));
+                let client = cache.client.clone();
+                all.spawn(async move { client.fetch(&request, NO_EVENTS).await });
+            }
+            for result in all.join_all().await {
+                result.expect("an answer");
+            }
+        });
+        assert_eq!(cache.files("http-v1").len(), 20, "{protocols:?}");
+    }
 }
 
 #[test]

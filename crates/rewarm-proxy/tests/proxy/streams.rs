@@ -8,12 +8,12 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Request, Response};
-use rewarm_http::Url;
+use rewarm_http::{ClientConfig, Proxies, Url};
 use rewarm_proxy::{Limits, Mode};
 use rewarm_testkit::server::{Gate, Reply, Server};
 
 use crate::bodies::{raw, read_head};
-use crate::common::{Running, before, start};
+use crate::common::{Running, before, start, start_with};
 
 /// So short that a test can wait for it; what is claimed is that it ends at all.
 const SHORT: Duration = Duration::from_millis(50);
@@ -89,14 +89,96 @@ fn rfc9113_8_1_interim_responses_reach_the_client_before_the_final_one() {
     spoken(&proxy, async |mut sender| {
         let mut response = ask(&mut sender, get("/")).await;
         let early = interim(&mut response).await.expect("an interim response");
-        assert_eq!(
-            (early.status().as_u16(), &early.headers()["link"]),
-            (103, &"</a>".parse().expect("a value"))
-        );
+        assert_eq!(early.status().as_u16(), 103);
+        assert_eq!(early.headers()["link"], "</a>");
         assert_eq!(early.headers().len(), 1);
         gate.open();
         assert_eq!(interim(&mut response).await.map(|it| it.status().as_u16()), Some(102));
         assert!(interim(&mut response).await.is_none());
+        assert_eq!(whole(response).await.1, b"ok");
+    });
+}
+
+/// An origin of HTTP/2 only, that sends so many interim responses, and the final one once the gate is
+/// open; and a proxy before it.
+fn behind_http2(interims: usize, gate: &Gate) -> Running {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port can be had");
+    listener.set_nonblocking(true).expect("a socket");
+    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    let gate = gate.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime can be made").block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+            let (stream, _) = listener.accept().await.expect("the proxy connects");
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                tokio::spawn(answer(respond, interims, gate.clone()));
+            }
+        });
+    });
+    let spills = std::env::temp_dir();
+    let config = ClientConfig {
+        proxies: Proxies::None,
+        retries: 0,
+        http2_prior_knowledge: true,
+        ..ClientConfig::new(spills)
+    };
+    start_with(Mode::Upstream(Url::parse(&url).expect("a URL")), Limits::default(), config)
+}
+
+async fn answer(mut respond: h2::server::SendResponse<Bytes>, interims: usize, gate: Gate) {
+    for _ in 0..interims {
+        let early = Response::builder().status(103).header("link", "</a>").body(());
+        respond.send_informational(early.expect("a response")).expect("the stream is open");
+    }
+    let opened = tokio::task::spawn_blocking(move || gate.wait_reached());
+    opened.await.expect("no panic");
+    let response = Response::builder().header("content-length", "2").body(());
+    let stream = respond.send_response(response.expect("a response"), false);
+    let sent = stream.and_then(|mut it| it.send_data(Bytes::from_static(b"ok"), true));
+    sent.expect("the stream is open");
+}
+
+#[test]
+fn interim_responses_of_http2_reach_clients_of_http2_before_the_final_one() {
+    let gate = Gate::closed();
+    let proxy = behind_http2(1, &gate);
+    spoken(&proxy, async |mut sender| {
+        let mut response = ask(&mut sender, get("/")).await;
+        let early = interim(&mut response).await.expect("an interim response");
+        assert_eq!(early.status().as_u16(), 103);
+        assert_eq!(early.headers()["link"], "</a>");
+        gate.open();
+        assert!(interim(&mut response).await.is_none());
+        assert_eq!(whole(response).await.1, b"ok");
+    });
+}
+
+#[test]
+fn interim_responses_of_http2_reach_clients_of_http1_before_the_final_one() {
+    let gate = Gate::closed();
+    let proxy = behind_http2(1, &gate);
+    let mut connection = proxy.connect();
+    connection.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let early = connection.answer("GET");
+    assert_eq!((early.status, early.header("link")), (103, Some("</a>")));
+    gate.open();
+    assert_eq!(connection.answer("GET").text(), "ok");
+}
+
+#[test]
+fn a_thousand_interim_responses_of_http2_are_not_passed_on() {
+    let gate = Gate::closed();
+    gate.open();
+    let proxy = behind_http2(1000, &gate);
+    spoken(&proxy, async |mut sender| {
+        let mut response = ask(&mut sender, get("/")).await;
+        let mut count = 0;
+        while interim(&mut response).await.is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 16);
         assert_eq!(whole(response).await.1, b"ok");
     });
 }
