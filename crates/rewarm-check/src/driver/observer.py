@@ -224,11 +224,13 @@ class Observer:
         if found is None:
             self.note("x", "this version of mypy does not show what it read")
             return
+        files, places = set(), Places()
         for path, status in found.items():
-            path = self.absolute(path)
-            self.note("p", os.path.dirname(path))
+            place, name = places.split(path)
             if status is not None and stat.S_ISREG(status.st_mode):
-                self.note("f", path)
+                files.add(os.path.join(place, name))
+        self.found.setdefault("f", set()).update(files)
+        self.found.setdefault("p", set()).update(places.known.values())
         for path in list(self.fscache.listdir_cache) + list(self.fscache.listdir_error_cache):
             path = self.absolute(path)
             self.found.get("D", set()).discard(path)
@@ -362,6 +364,23 @@ class Observer:
         # Older versions do not keep the messages of every module.
         if not keeps_messages():
             self.note("cold", "")
+
+
+class Places:
+    """Absolute directories of paths, each worked out once: there are thousands in the same few."""
+
+    def __init__(self):
+        self.known = {}
+
+    def split(self, path):
+        """The directory of a path, and its name there."""
+        directory, slash, name = path.rpartition(os.sep)
+        if name in ("", os.curdir, os.pardir):
+            directory, slash, name = os.path.abspath(path).rpartition(os.sep)
+        place = self.known.get(directory + slash)
+        if place is None:
+            place = self.known[directory + slash] = os.path.abspath(directory + slash)
+        return place, name
 
 
 def keeps_messages():

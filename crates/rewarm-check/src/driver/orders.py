@@ -51,14 +51,15 @@ class Orders:
 
 
 def order(tree):
-    """A digest of the order of all names in a module and its classes."""
+    """A digest of the order of all names in a module and its classes that others can know."""
     digest = hashlib.sha256()
     tables = [(tree.fullname, tree.names)]
     while tables:
         prefix, table = tables.pop()
-        digest.update(repr((prefix, list(table))).encode())
-        for name, symbol in table.items():
-            node = symbol.node
+        # A function that is defined again is in the table twice, and in no interface.
+        known = [(name, symbol.node) for name, symbol in table.items() if not symbol.no_serialize]
+        digest.update(repr((prefix, [name for name, _ in known])).encode())
+        for name, node in known:
             if type(node).__name__ == "TypeInfo" and node.fullname == "%s.%s" % (prefix, name):
                 tables.append((node.fullname, node.names))
     return digest.hexdigest()
