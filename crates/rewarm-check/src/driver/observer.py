@@ -224,13 +224,12 @@ class Observer:
         if found is None:
             self.note("x", "this version of mypy does not show what it read")
             return
-        files, places = set(), Places()
+        places = Places()
         for path, status in found.items():
-            place, name = places.split(path)
+            absolute = places.take(path)
             if status is not None and stat.S_ISREG(status.st_mode):
-                files.add(os.path.join(place, name))
-        self.found.setdefault("f", set()).update(files)
-        self.found.setdefault("p", set()).update(places.known.values())
+                self.found.setdefault("f", set()).add(absolute)
+        self.found.setdefault("p", set()).update(places.nearest.values())
         for path in list(self.fscache.listdir_cache) + list(self.fscache.listdir_error_cache):
             path = self.absolute(path)
             self.found.get("D", set()).discard(path)
@@ -367,20 +366,32 @@ class Observer:
 
 
 class Places:
-    """Absolute directories of paths, each worked out once: there are thousands in the same few."""
+    """The directories of paths, each worked out once: there are thousands of paths in the same few."""
 
     def __init__(self):
+        # Absolute, by what paths begin with.
         self.known = {}
+        # For each of these the directory that shows what is there: itself, or the nearest one that is
+        # there.
+        self.nearest = {}
 
-    def split(self, path):
-        """The directory of a path, and its name there."""
+    def take(self, path):
+        """Takes in the directory of a path; gives the path, absolute."""
         directory, slash, name = path.rpartition(os.sep)
         if name in ("", os.curdir, os.pardir):
             directory, slash, name = os.path.abspath(path).rpartition(os.sep)
         place = self.known.get(directory + slash)
         if place is None:
             place = self.known[directory + slash] = os.path.abspath(directory + slash)
-        return place, name
+            self.find(place)
+        return place + name if place.endswith(os.sep) else place + os.sep + name
+
+    def find(self, place):
+        if place not in self.nearest:
+            above = os.path.dirname(place)
+            is_there = place == above or os.path.isdir(place)
+            self.nearest[place] = place if is_there else self.find(above)
+        return self.nearest[place]
 
 
 def keeps_messages():

@@ -52,16 +52,22 @@ class Orders:
 
 def order(tree):
     """A digest of the order of all names in a module and its classes that others can know."""
+    from mypy.nodes import TypeInfo
+
     digest = hashlib.sha256()
     tables = [(tree.fullname, tree.names)]
     while tables:
         prefix, table = tables.pop()
-        # A function that is defined again is in the table twice, and in no interface.
-        known = [(name, symbol.node) for name, symbol in table.items() if not symbol.no_serialize]
-        digest.update(repr((prefix, [name for name, _ in known])).encode())
-        for name, node in known:
-            if type(node).__name__ == "TypeInfo" and node.fullname == "%s.%s" % (prefix, name):
+        names = [prefix]
+        for name, symbol in table.items():
+            # A function that is defined again is in the table twice, and in no interface.
+            if symbol.no_serialize:
+                continue
+            names.append(name)
+            node = symbol.node
+            if type(node) is TypeInfo and node.fullname == "%s.%s" % (prefix, name):
                 tables.append((node.fullname, node.names))
+        digest.update(("\0".join(names) + "\0\0").encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
