@@ -116,11 +116,13 @@ impl Snapshot {
         }
         facets.extend(environment.facets);
         facets.extend(configuration.variables);
-        let variables = variables(subject);
-        facets.extend(variables.iter().map(|(name, digest)| (variable(name), *digest)));
         let mut global = facets.clone();
-        for (name, _) in variables.iter().filter(|(name, _)| is_of_display(name)) {
-            global.retain(|(facet, _)| *facet != variable(name));
+        for (name, digest) in variables(subject) {
+            let facet = (format!("variable `{}`", String::from_utf8_lossy(name)), digest);
+            if !is_of_display(name) {
+                global.push(facet.clone());
+            }
+            facets.push(facet);
         }
         if let Some(options) = options {
             global.retain(|(name, _)| name != ARGUMENTS);
@@ -283,9 +285,4 @@ fn variables<'a>(subject: &Subject<'a>) -> Vec<(&'a [u8], Digest)> {
         keyed.map(|(name, value)| (name, Digest::of(subject.places.neutral(value)))).collect();
     found.sort();
     found
-}
-
-/// The name of the facet for a variable.
-fn variable(name: &[u8]) -> String {
-    format!("variable `{}`", String::from_utf8_lossy(name))
 }

@@ -137,12 +137,10 @@ class Carry:
         all that follows is equal.
         """
         old, new = self.text(old), self.text(new)
-        ends = old.count("\n") + 1, new.count("\n") + 1
-        equal = 0
-        for one, other in zip(reversed(old.split("\n")), reversed(new.split("\n"))):
-            if one != other:
-                break
-            equal += 1
+        each = old.split("\n"), new.split("\n")
+        ends = len(each[0]), len(each[1])
+        pairs = zip(reversed(each[0]), reversed(each[1]))
+        equal = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
         before, after, rest = [], [], range(0)
         for one, other in itertools.zip_longest(self.tokens(old), self.tokens(new)):
             if one is None or other is None:
@@ -159,6 +157,7 @@ class Carry:
         return found
 
     def text(self, source):
+        """The text of a source, if its lines are those that everybody counts."""
         text = source.decode("utf-8")
         if any(sign in text for sign in "\r\f\0\ufeff\v\x1c\x1d\x1e\x85\u2028\u2029"):
             raise ValueError("lines are not plain")

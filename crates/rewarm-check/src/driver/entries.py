@@ -267,6 +267,11 @@ def read_fields(path):
     return fields
 
 
+def is_filled(cache):
+    """Whether a cache directory holds modules."""
+    return any(item.is_dir() for item in os.scandir(cache))
+
+
 def read_table(path):
     """What a file has for each name: fields after tabs. Nothing if it cannot be read."""
     try:

@@ -50,7 +50,10 @@ class Observer:
         # Modules that were found elsewhere than when they were checked.
         self.moved = set()
         self.modules = set(sys.modules)
-        self.reasons = Reasons(cache)
+        # Whether the cache held modules when the run began.
+        self.seeded = bool(cache) and is_filled(cache)
+        # From nothing there is nothing to compare with.
+        self.reasons = Reasons(self.seeded)
         self.calm = False
 
     def start(self):
@@ -117,7 +120,7 @@ class Observer:
 
     def on_replace(self, source, target, **keywords):
         name, kind, end = self.part(target)
-        if kind == "meta" and self.reasons.wanted and meta_path(target) not in (None, meta_path(source)):
+        if kind == "meta" and self.seeded and meta_path(target) not in (None, meta_path(source)):
             self.moved.add(name)
         if kind:
             self.reasons.keep(target)
@@ -149,12 +152,13 @@ class Observer:
 
     def total(self):
         """How many modules there are, if all have to be checked."""
-        if self.reasons.wanted:
+        if self.seeded:
             return b""
         kind = sys.modules["mypy.build"].BuildManager
-        managers = (value for value in gc.get_objects() if type(value) is kind)
-        cycles = [manager.scc_by_id.values() for manager in managers]
-        return b"%d\n" % sum(len(cycle.mod_ids) for found in cycles[:1] for cycle in found)
+        # Made before all modules, so it comes early.
+        manager = next((value for value in gc.get_objects() if type(value) is kind), None)
+        cycles = manager.scc_by_id.values() if manager else ()
+        return b"%d\n" % sum(len(cycle.mod_ids) for cycle in cycles)
 
     def on_exit(self, code):
         self.conclude()
@@ -172,9 +176,10 @@ class Observer:
         self.take_modules()
         build = self.take_build()
         graph = self.take_graph(build)
+        checked = [(name, state) for name, state in graph if name in self.checked]
         self.take_circumstances(build, graph)
         self.take_contexts(graph)
-        self.take_sequence(build, graph)
+        self.take_sequence(build, checked)
         self.take_cache()
         self.take_options()
         if self.pending:
@@ -194,7 +199,7 @@ class Observer:
         for name, state in graph:
             if not state.ignore_all:
                 report.add("g", name)
-        if self.cache and self.take_orders(graph):
+        if self.cache and self.take_orders(checked):
             report.add("moved", "")
         # A module that is found elsewhere is written too, but for its messages.
         report.add("rechecked", str(self.written["meta_ex" if keeps_messages() else "meta"]))
@@ -219,11 +224,12 @@ class Observer:
         if found is None:
             self.note("x", "this version of mypy does not show what it read")
             return
+        places = Places()
         for path, status in found.items():
-            path = self.absolute(path)
-            self.note("p", os.path.dirname(path))
+            absolute = places.take(path)
             if status is not None and stat.S_ISREG(status.st_mode):
-                self.note("f", path)
+                self.found.setdefault("f", set()).add(absolute)
+        self.found.setdefault("p", set()).update(places.nearest.values())
         for path in list(self.fscache.listdir_cache) + list(self.fscache.listdir_error_cache):
             path = self.absolute(path)
             self.found.get("D", set()).discard(path)
@@ -282,21 +288,20 @@ class Observer:
                 self.note("cold", "")
                 return
 
-    def take_sequence(self, build, graph):
-        """Has the messages printed in the order of a cold run, where they may be in another one."""
-        if not build or not self.reasons.wanted:
+    def take_sequence(self, build, checked):
+        """Has the messages printed in the order of a cold run, where they may be in another one: if
+        some modules were checked and others not."""
+        if not self.seeded or not checked:
             return
         try:
-            checked = [(name, state) for name, state in graph if name in self.checked]
             read = {s.id: read_messages(os.path.join(self.cache, name)) for name, s in checked}
             Sequence(build, read).print(self.again)
         except Exception:
             remove(self.again)
 
-    def take_orders(self, graph):
+    def take_orders(self, checked):
         """Keeps the order of names in the modules that were checked, and says whether that of one
         is another than before."""
-        checked = [(name, state) for name, state in graph if name in self.checked]
         trees = [(name, s.interface_hash, s.tree) for name, s in checked if s.tree]
         return Orders(self.cache).take(trees) or len(trees) < len(self.checked)
 
@@ -358,6 +363,35 @@ class Observer:
         # Older versions do not keep the messages of every module.
         if not keeps_messages():
             self.note("cold", "")
+
+
+class Places:
+    """The directories of paths, each worked out once: there are thousands of paths in the same few."""
+
+    def __init__(self):
+        # Absolute, by what paths begin with.
+        self.known = {}
+        # For each of these the directory that shows what is there: itself, or the nearest one that is
+        # there.
+        self.nearest = {}
+
+    def take(self, path):
+        """Takes in the directory of a path; gives the path, absolute."""
+        directory, slash, name = path.rpartition(os.sep)
+        if name in ("", os.curdir, os.pardir):
+            directory, slash, name = os.path.abspath(path).rpartition(os.sep)
+        place = self.known.get(directory + slash)
+        if place is None:
+            place = self.known[directory + slash] = os.path.abspath(directory + slash)
+            self.find(place)
+        return place + name if place.endswith(os.sep) else place + os.sep + name
+
+    def find(self, place):
+        if place not in self.nearest:
+            above = os.path.dirname(place)
+            is_there = place == above or os.path.isdir(place)
+            self.nearest[place] = place if is_there else self.find(above)
+        return self.nearest[place]
 
 
 def keeps_messages():

@@ -51,16 +51,23 @@ class Orders:
 
 
 def order(tree):
-    """A digest of the order of all names in a module and its classes."""
+    """A digest of the order of all names in a module and its classes that others can know."""
+    from mypy.nodes import TypeInfo
+
     digest = hashlib.sha256()
     tables = [(tree.fullname, tree.names)]
     while tables:
         prefix, table = tables.pop()
-        digest.update(repr((prefix, list(table))).encode())
+        names = [prefix]
         for name, symbol in table.items():
+            # A function that is defined again is in the table twice, and in no interface.
+            if symbol.no_serialize:
+                continue
+            names.append(name)
             node = symbol.node
-            if type(node).__name__ == "TypeInfo" and node.fullname == "%s.%s" % (prefix, name):
+            if type(node) is TypeInfo and node.fullname == "%s.%s" % (prefix, name):
                 tables.append((node.fullname, node.names))
+        digest.update(("\0".join(names) + "\0\0").encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -141,14 +141,15 @@ class Pass:
 
     def reorder(self):
         """Puts the messages into the order of a cold run. Says whether that was possible."""
+        told = self.output()[0]
         try:
-            told = in_sequence(self.output()[0], read_file(self.again))
+            right = in_sequence(told, read_file(self.again))
         except OSError:
             return False
-        if told is not None and told != self.output()[0]:
+        if right is not None and right != told:
             with open(self.out, "wb") as file:
-                file.write(told)
-        return told is not None
+                file.write(right)
+        return right is not None
 
     def settle_hints(self):
         """Sets the hints in the cache right. Says whether that changed any; `None` if the right

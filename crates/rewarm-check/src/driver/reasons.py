@@ -11,9 +11,8 @@ class Reasons:
     # No more modules are told.
     MOST = 1000
 
-    def __init__(self, cache):
-        # From nothing there is nothing to compare with.
-        self.wanted = bool(cache) and any(item.is_dir() for item in os.scandir(cache))
+    def __init__(self, wanted):
+        self.wanted = wanted
         # Files that were replaced, in that order; `None` for one that was not there.
         self.old = {}
 

@@ -31,12 +31,20 @@ class Sequence:
                 if not waits[dependent]:
                     ready.append(by_id[dependent])
 
-    def modules(self):
+    def messages(self):
+        """The modules that have any, and these."""
         from mypy.build import order_ascc_ex
 
         for cycle in self.cycles():
-            alone = len(cycle.mod_ids) == 1
-            yield from cycle.mod_ids if alone else order_ascc_ex(self.graph, cycle)
+            lines = {id: self.lines(id) for id in cycle.mod_ids}
+            several = sum(map(bool, lines.values())) > 1
+            for id in order_ascc_ex(self.graph, cycle) if several else cycle.mod_ids:
+                if lines[id]:
+                    yield self.graph[id], lines[id]
+
+    def lines(self, id):
+        state = self.graph[id]
+        return [] if state.ignore_all else self.checked.get(id, state.error_lines)
 
     def print(self, path):
         """Has the messages printed to a file."""
@@ -47,13 +55,10 @@ class Sequence:
         os.dup2(file, 1)
         os.close(file)
         try:
-            for id in self.modules():
-                state = self.graph[id]
-                lines = self.checked.get(id, state.error_lines)
-                if lines and not state.ignore_all:
-                    formatter = self.manager.error_formatter
-                    texts = errors.format_messages(state.xpath, lines, formatter=formatter)
-                    flush(errors.simplify_path(state.xpath), texts, False)
+            for state, lines in self.messages():
+                formatter = self.manager.error_formatter
+                texts = errors.format_messages(state.xpath, lines, formatter=formatter)
+                flush(errors.simplify_path(state.xpath), texts, False)
             sys.stdout.flush()
         finally:
             os.dup2(usual, 1)

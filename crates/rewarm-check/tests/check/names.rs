@@ -1,7 +1,7 @@
 //! mypy's cache keeps names in alphabetical order, a cold run has them in that of their definition.
 //! What tells the difference comes from a cold run.
 
-use rewarm_check::Reuse;
+use rewarm_check::{Report, Reuse};
 
 use crate::support::Bench;
 
@@ -55,7 +55,24 @@ fn messages_without_an_order_cost_one_module() {
     bench.write("b.py", "from a import Color\nx: int = Color.M\ny: str = Color.Z\n");
     bench.miss("nothing is known");
     bench.write("b.py", "from a import Color\nx: int = Color.M\ny: str = Color.A\n");
-    let report = bench.miss("one module was edited");
+    assert_checks_one(bench.miss("one module was edited"));
+}
+
+#[test]
+fn name_that_is_defined_again_costs_one_module() {
+    let bench = Bench::new();
+    let function = "def f() -> None:\n    pass\n";
+    bench.write("a.py", COLOR);
+    bench.write("b.py", USE);
+    bench.write("c.py", function);
+    bench.miss("nothing is known");
+    for times in [2, 3, 4] {
+        bench.write("c.py", &function.repeat(times));
+        assert_checks_one(bench.miss("the function is there another number of times"));
+    }
+}
+
+fn assert_checks_one(report: Report) {
     let Reuse::Ran { seeded, modules_rechecked, .. } = report.reuse else {
         panic!("mypy has to run");
     };

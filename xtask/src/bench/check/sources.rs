@@ -118,9 +118,9 @@ pub(super) fn comment(path: &Path) -> Result<()> {
     std::fs::write(path, format!("# a comment\n{text}")).map_err(|e| e.to_string())
 }
 
-/// Adds a function that nobody calls.
-pub(super) fn function(path: &Path) -> Result<()> {
+/// Adds a function that nobody calls, another one in each round.
+pub(super) fn function(path: &Path, round: usize) -> Result<()> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let text = text + "\n\ndef _added(x: int) -> int:\n    return x\n";
+    let text = text + &format!("\n\ndef _added{round}(x: int) -> int:\n    return x\n");
     std::fs::write(path, text).map_err(|e| e.to_string())
 }
