@@ -26,7 +26,10 @@ fn spoken<T>(proxy: &Running, talk: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime can be made").block_on(async {
         let stream = tokio::net::TcpStream::connect(proxy.address).await.expect("it listens");
-        let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        // So that a stream which is not read leaves room for others.
+        let mut builder = h2::client::Builder::new();
+        let handshake = builder.initial_connection_window_size(1 << 20).handshake(stream);
+        let (sender, connection) = handshake.await.expect("HTTP/2");
         let connection = tokio::spawn(connection);
         let told = talk(sender).await;
         connection.abort();
@@ -396,4 +399,27 @@ fn rfc9113_6_8_stopping_finishes_the_streams_under_way() {
         connection.await.expect("no panic").expect("a connection that ends in peace");
     });
     proxy.join();
+}
+
+#[test]
+fn many_streams_at_once_are_answered_while_one_stands_still() {
+    let origin = Server::start(|seen| match &*seen.path {
+        "/huge" => Reply::generated(HUGE),
+        path => Reply::ok(path.repeat(1000)).header("cache-control", "max-age=60"),
+    });
+    let proxy = before(&origin);
+    spoken(&proxy, async |mut sender| {
+        let stalled = ask(&mut sender, get("/huge")).await.await.expect("a response");
+        let mut all = tokio::task::JoinSet::new();
+        for nth in 0..150 {
+            let path = format!("/{}", nth % 50);
+            let response = ask(&mut sender, get(&path)).await;
+            all.spawn(async move { (path, whole(response).await.1) });
+        }
+        for (path, bytes) in all.join_all().await {
+            assert!(bytes == path.repeat(1000).into_bytes(), "{path}");
+        }
+        drop(stalled);
+    });
+    assert!(origin.seen().len() <= 51);
 }
