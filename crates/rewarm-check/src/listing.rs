@@ -25,7 +25,8 @@ pub(crate) struct Listing {
     pub(crate) files: BTreeMap<Vec<u8>, Witness>,
     /// Directories that were entered; the root is the empty path. Of those that were not, a name
     /// below them stands for their presence. A path with a `/` at its end is a name of a source
-    /// behind which there is none: mypy takes it for one all the same.
+    /// behind which there is none: mypy takes it for one all the same. A link to a directory that
+    /// the walk came through, which mypy follows, ends with the way back: `/..`, `/../..`.
     pub(crate) directories: BTreeSet<Vec<u8>>,
 }
 
@@ -122,9 +123,16 @@ impl Walk<'_> {
                 }
                 return;
             }
-            is_directory = target.is_some_and(|(target, stat)| {
-                target == FileType::Directory && !self.leads_back(&stat, path)
-            });
+            if let Some((FileType::Directory, stat)) = target
+                && may_be_directory
+            {
+                if let Some(way) = way_back(self.root, path, &stat) {
+                    self.listing.directories.insert(path.clone());
+                    self.listing.directories.insert([path.as_slice(), &way].concat());
+                    return;
+                }
+                is_directory = true;
+            }
         }
         if is_directory
             && may_be_directory
@@ -136,14 +144,6 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether a link's target is a directory that the walk is in.
-    fn leads_back(&self, target: &Stat, path: &[u8]) -> bool {
-        let above = Path::new(OsStr::from_bytes(path)).ancestors().skip(1);
-        above.map(|above| rustix::fs::stat(self.root.join(above))).any(|found| {
-            found.is_ok_and(|found| (found.st_dev, found.st_ino) == (target.st_dev, target.st_ino))
-        })
-    }
-
     fn is_wanted(&self, name: &[u8], path: &[u8]) -> bool {
         is_source_name(name)
             || self.extra.gitignore && name == b".gitignore"
@@ -153,6 +153,16 @@ impl Walk<'_> {
                 .as_ref()
                 .is_some_and(|globs| globs.is_match(OsStr::from_bytes(path)))
     }
+}
+
+/// The way from a link to its target, if that is a directory above it: `/..` for its own.
+pub(crate) fn way_back(root: &Path, link: &[u8], target: &Stat) -> Option<Vec<u8>> {
+    let above = Path::new(OsStr::from_bytes(link)).ancestors().skip(1);
+    let mut found = above.map(|above| rustix::fs::stat(root.join(above)));
+    let steps = found.position(|found| {
+        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (target.st_dev, target.st_ino))
+    })?;
+    Some(b"/..".repeat(steps + 1))
 }
 
 /// Names of files that can be modules or say something about them.

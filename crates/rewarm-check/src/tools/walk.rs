@@ -15,8 +15,9 @@ use std::path::Path;
 use globset::GlobSet;
 use rewarm_store::{Hasher, Witness};
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
+use crate::listing::way_back;
 use crate::witness::of_stat;
 
 /// Hidden directories that are not entered.
@@ -78,7 +79,8 @@ const CONFIGURATIONS: [&[u8]; 6] = [
 pub(crate) struct Tree {
     /// Files whose content counts, sorted.
     pub(crate) files: Vec<(Vec<u8>, Witness)>,
-    /// Directories (with a `/` at the end) and native modules, whose presence counts.
+    /// Directories (with a `/` at the end) and native modules, whose presence counts, and links to
+    /// directories above them, with the way back.
     pub(crate) names: BTreeSet<Vec<u8>>,
 }
 
@@ -180,7 +182,12 @@ impl Walk<'_> {
                 Some((FileType::RegularFile, _)) if is_native(name.as_bytes()) => {
                     self.tree.names.insert(path.clone());
                 }
-                Some((FileType::Directory, stat)) => is_directory = !self.leads_back(&stat, path),
+                Some((FileType::Directory, stat)) => match way_back(self.root, path, &stat) {
+                    Some(way) => {
+                        self.tree.names.insert([path.as_slice(), &way].concat());
+                    }
+                    None => is_directory = true,
+                },
                 // Nothing is behind a name that a checker may try to read.
                 _ if is_read(name.as_bytes()) => {
                     self.tree.names.insert(path.clone());
@@ -198,14 +205,6 @@ impl Walk<'_> {
                 let _ = self.directory(below, path);
             }
         }
-    }
-
-    /// Whether a link's target is a directory that the walk is in.
-    fn leads_back(&self, target: &Stat, path: &[u8]) -> bool {
-        let above = Path::new(OsStr::from_bytes(path)).ancestors().skip(1);
-        above.map(|above| rustix::fs::stat(self.root.join(above))).any(|found| {
-            found.is_ok_and(|found| (found.st_dev, found.st_ino) == (target.st_dev, target.st_ino))
-        })
     }
 }
 

@@ -155,6 +155,9 @@ const INPUTS: &[Step] = &[
     ("a link that leads nowhere", |b| {
         std::os::unix::fs::symlink("nothing.py", b.project.join("pkg/gone.py")).expect("link");
     }),
+    ("a link that leads back", |b| {
+        std::os::unix::fs::symlink("..", b.project.join("pkg/back")).expect("link");
+    }),
 ];
 
 const NOTEBOOK: &str = r#"{"cells":[{"cell_type":"code","source":["x: int = ''"],"metadata":{},
