@@ -22,11 +22,12 @@ CARRIED = ("2.4.",)
 class Carry:
     """Sources of the modules in one cache directory, and the way from one to its successor."""
 
+    # Patterns are compiled when they are first used, which few runs come to.
     # A comment that is more than a comment.
-    MEANING = re.compile(r"type:|mypy:|coding[:=]")
-    FOREIGN = re.compile(r"coding[:=][ \t]*(?![ \t]|utf-?8\b)", re.IGNORECASE)
-    TEXT_NAMES_LINE = re.compile(r"\blines? \d|@\d")
-    DEFINED = re.compile(r"(?<= already defined on line )\d+$")
+    MEANING = r"type:|mypy:|coding[:=]"
+    FOREIGN = r"(?i)coding[:=][ \t]*(?![ \t]|utf-?8\b)"
+    TEXT_NAMES_LINE = r"\blines? \d|@\d"
+    DEFINED = r"(?<= already defined on line )\d+$"
     LONGEST = 1 << 20
 
     def __init__(self, scratch, cache):
@@ -124,9 +125,9 @@ class Carry:
     def message(self, text, move):
         """A message, with the line that it names."""
         # In a package the line can be that of a submodule.
-        if self.DEFINED.search(text) and not move.is_package:
-            return self.DEFINED.sub(lambda found: str(move.lines[int(found[0])]), text)
-        if self.TEXT_NAMES_LINE.search(text):
+        if re.search(self.DEFINED, text) and not move.is_package:
+            return re.sub(self.DEFINED, lambda found: str(move.lines[int(found[0])]), text)
+        if re.search(self.TEXT_NAMES_LINE, text):
             raise ValueError("a message names a line")
         return text
 
@@ -168,8 +169,8 @@ class Carry:
         own = True
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             kind, string, start, end, _ = token
-            if kind == tokenize.COMMENT and self.MEANING.search(string):
-                if self.FOREIGN.search(string):
+            if kind == tokenize.COMMENT and re.search(self.MEANING, string):
+                if re.search(self.FOREIGN, string):
                     raise ValueError("the source may be in another encoding")
                 # On a line of its own it is something else than behind code.
                 yield own, string, start, end
@@ -214,12 +215,12 @@ def is_docstring(tokens, index, other):
     begins = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
     if around[0] not in begins or around[1] != tokenize.NEWLINE:
         return False
-    found = [DOCSTRING.fullmatch(token[1]) for token in (tokens[index], other)]
+    found = [re.fullmatch(DOCSTRING, token[1]) for token in (tokens[index], other)]
     return all(found) and found[0][1] == found[1][1] and found[0][2] == found[1][2]
 
 
 # Without an escape, and without what looks like a comment with a meaning.
-DOCSTRING = re.compile(r"([rR]?)(\"{3}|'{3}|\"|')((?!mypy:|coding)[^\\])*\2", re.DOTALL)
+DOCSTRING = r"(?s)([rR]?)(\"{3}|'{3}|\"|')((?!mypy:|coding)[^\\])*\2"
 
 
 class Lines(dict):
@@ -237,7 +238,7 @@ class Move:
     """What an edit of one module moves in that module and in others of the directory."""
 
     # The key with its length, and the tag of a whole number.
-    FIELD_LINE = re.compile(rb"\x1cline\x03|\x2ccontext_line\x03")
+    FIELD_LINE = rb"\x1cline\x03|\x2ccontext_line\x03"
 
     def __init__(self, sources, name, module, lines):
         self.sources, self.cache = sources, sources.cache
@@ -252,7 +253,7 @@ class Move:
         return [os.path.join(self.cache, name + end) for end in ENDS]
 
     def own_symbols(self, data):
-        if not re.search(rb"@\d", data) and not self.FIELD_LINE.search(data):
+        if not re.search(rb"@\d", data) and not re.search(self.FIELD_LINE, data):
             return data
         return Symbols(data, self.own_name, self.own_place).moved()
 
@@ -317,7 +318,7 @@ class Move:
         return [
             module
             for module in sorted(modules.difference(known))
-            if self.FIELD_LINE.search(read_file(self.files(module)[2]))
+            if re.search(self.FIELD_LINE, read_file(self.files(module)[2]))
         ]
 
     def has_field(self, module, name, place):
@@ -404,7 +405,7 @@ class Move:
         if any(name.encode() in data for name in self.names):
             return True
         own = (self.module + ".").encode()
-        return bool(self.places) and own in data and self.FIELD_LINE.search(data) is not None
+        return bool(self.places) and own in data and re.search(self.FIELD_LINE, data) is not None
 
     def other_name(self, text):
         parts = self.split(text)

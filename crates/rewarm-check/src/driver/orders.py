@@ -15,8 +15,8 @@ import re
 class Orders:
     """The order of names in the modules of one cache directory."""
 
-    LITERAL = re.compile(r"Literal\[([^\]]*)\]")
-    MEMBER = re.compile(r"[\w.]*\w\.\w+\??")
+    LITERAL = r"Literal\[([^\]]*)\]"
+    MEMBER = r"[\w.]*\w\.\w+\??"
 
     def __init__(self, cache):
         self.path = os.path.join(cache, "orders.rewarm")
@@ -44,8 +44,8 @@ class Orders:
                 if line[1:3] in places:
                     return True
                 places.add(line[1:3])
-            members = {m for text in cls.LITERAL.findall(line[6]) for m in text.split(", ")}
-            if sum(bool(cls.MEMBER.fullmatch(member)) for member in members) > 1:
+            members = {m for text in re.findall(cls.LITERAL, line[6]) for m in text.split(", ")}
+            if sum(bool(re.fullmatch(cls.MEMBER, member)) for member in members) > 1:
                 return True
         return False
 

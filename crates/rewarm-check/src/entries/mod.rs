@@ -20,6 +20,7 @@ use std::time::SystemTime;
 
 use rewarm_store::{Digest, Hasher, Kind, Store, Witness};
 use serde::{Deserialize, Serialize};
+use zstd::bulk::Compressor;
 
 use crate::key::Subject;
 use crate::listing::Listing;
@@ -70,6 +71,8 @@ impl Kind for Build {
 const VARIANTS: usize = 4;
 /// A build is remembered with as many modules of earlier builds as it has itself, and this many.
 const SLACK: usize = 1000;
+/// How hard modules are compressed: the quickest that zstd calls a level.
+const LEVEL: i32 = 1;
 /// Packed modules that claim to be longer are not unpacked.
 const LONGEST: u64 = 1 << 30;
 
@@ -169,6 +172,7 @@ impl Entries<'_> {
         }
         let export = fs::read(scratch.join("export")).unwrap_or_default();
         let all = split(&export).ok_or(io::ErrorKind::InvalidData)?;
+        let mut compressor = Compressor::new(LEVEL)?;
         for fields in all.as_chunks::<9>().0 {
             let [name, path, module, interface, needs, circumstances, ..] = *fields;
             let place = self.subject.places.name(Path::new(OsStr::from_bytes(path)));
@@ -177,7 +181,7 @@ impl Entries<'_> {
             };
             let needs = parse_needs(needs).ok_or(io::ErrorKind::InvalidData)?;
             let module = String::from_utf8_lossy(module).into_owned();
-            let (packed, length) = pack(&fields[6..])?;
+            let (packed, length) = pack(&mut compressor, &fields[6..])?;
             let (interface, circumstances) = (interface.to_vec(), circumstances.to_vec());
             let variant = Variant { module, interface, needs, circumstances, length, packed };
             let known = Candidate::stored(&variant).known(&place, &source);
@@ -297,12 +301,12 @@ fn parse_needs(bytes: &[u8]) -> Option<Vec<Need>> {
     rest.is_empty().then(|| pairs.iter().map(need).collect())
 }
 
-fn pack(files: &[&[u8]]) -> io::Result<(Vec<u8>, u64)> {
+fn pack(compressor: &mut Compressor<'_>, files: &[&[u8]]) -> io::Result<(Vec<u8>, u64)> {
     let mut fields = Vec::new();
     for file in files {
         field(&mut fields, file);
     }
-    Ok((zstd::bulk::compress(&fields, 1)?, fields.len() as u64))
+    Ok((compressor.compress(&fields)?, fields.len() as u64))
 }
 
 fn unpack(variant: &Variant) -> Option<Vec<u8>> {
