@@ -130,10 +130,10 @@ class Observer:
             self.written[kind] += 1
         if kind == "meta_ex" and end == "ff":
             self.checked.add(name)
+            self.advance()
             # What is known of a module stays to the end: to go through it over and over in search of
             # garbage costs more than the little that is found.
             gc.freeze()
-            self.advance()
         return result
 
     def part(self, path):
