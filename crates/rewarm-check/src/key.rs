@@ -150,6 +150,8 @@ impl Snapshot {
         let mut hasher = self.global();
         hasher.field(subject.root.as_os_str().as_encoded_bytes());
         hasher.field(subject.interpreter.prefix.as_os_str().as_encoded_bytes());
+        // The form in which the directory is kept.
+        hasher.field("packs 1");
         hasher.finish()
     }
 

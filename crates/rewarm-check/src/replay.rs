@@ -174,10 +174,8 @@ impl Check<'_> {
             self.uncached("a private directory", &error);
         }
         let slot = self.store.slot("mypy", &snapshot.namespace(&self.subject));
-        // mypy replaces its cache files, except those in the root and databases.
-        let in_place = |path: &std::path::Path| {
-            path.components().count() == 1 || path.to_string_lossy().contains(".db")
-        };
+        // Packs are never changed (see `driver/pack.py`); what else there is may be.
+        let in_place = |path: &std::path::Path| path.extension().is_none_or(|end| end != "pack");
         let private = slot.private(in_place).and_then(|private| {
             let seal = Seal::check(private.path())?;
             Ok((private, seal))

@@ -24,6 +24,7 @@ pub(crate) const DRIVER: &str = concat!(
     include_str!("driver/tie.py"),
     "tied = None if sys.argv[1] == '--worker' else tie()\n",
     include_str!("driver/entries.py"),
+    include_str!("driver/pack.py"),
     include_str!("driver/symbols.py"),
     include_str!("driver/carry.py"),
     include_str!("driver/hints.py"),

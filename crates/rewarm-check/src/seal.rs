@@ -12,9 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rewarm_store::Digest;
+use rewarm_store::{Digest, Hasher};
 
 const NAME: &str = "seal.rewarm";
+/// Bytes that are read at once; a pack can be as long as memory.
+const BUFFER: usize = 256 << 10;
 
 /// What a file was when it was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Seal {
     /// The files below a directory; `self` knows some of them already.
     fn look(&self, directory: &Path) -> io::Result<Self> {
         let mut found = BTreeMap::new();
-        let mut buffer = Vec::new();
+        let mut buffer = vec![0; BUFFER];
         let mut below = vec![OsString::new()];
         while let Some(relative) = below.pop() {
             for entry in fs::read_dir(directory.join(&relative))? {
@@ -76,12 +78,7 @@ impl Seal {
         Ok(Self(found))
     }
 
-    fn one(
-        &self,
-        entry: &fs::DirEntry,
-        path: &OsString,
-        buffer: &mut Vec<u8>,
-    ) -> io::Result<Checked> {
+    fn one(&self, entry: &fs::DirEntry, path: &OsString, buffer: &mut [u8]) -> io::Result<Checked> {
         if let Some(known) = self.0.get(path)
             && known.is(&entry.metadata()?)
         {
@@ -89,11 +86,14 @@ impl Seal {
         }
         let mut file = fs::File::open(entry.path())?;
         let found = file.metadata()?;
-        // Nobody else writes here: one system call for most files.
-        buffer.resize(usize::try_from(found.len()).map_err(io::Error::other)?, 0);
-        file.read_exact(buffer)?;
         let (inode, modified) = (found.ino(), (found.mtime(), found.mtime_nsec()));
-        Ok(Checked { inode, modified, digest: Digest::of(buffer) })
+        let mut hasher = Hasher::raw();
+        loop {
+            match file.read(buffer)? {
+                0 => return Ok(Checked { inode, modified, digest: hasher.finish() }),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
     }
 
     /// One line for each file: digest, length of the path, path.

@@ -30,14 +30,14 @@ class Carry:
     DEFINED = r"(?<= already defined on line )\d+$"
     LONGEST = 1 << 20
 
-    def __init__(self, scratch, cache):
+    def __init__(self, scratch, pack):
         self.scratch = scratch
-        self.cache = cache
+        self.pack = pack
         # Names of modules whose edits were carried over.
         self.modules = []
 
     def place(self, name):
-        return os.path.join(self.cache, "sources.rewarm", name)
+        return os.path.join("sources.rewarm", name)
 
     def keep(self, name, path, digest):
         """Keeps the source of a module of the project."""
@@ -47,10 +47,8 @@ class Carry:
         if len(content) > self.LONGEST or hashlib.sha1(content).hexdigest() != digest:
             return
         place = self.place(name)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        remove(place)
-        with open(place, "wb") as file:
-            file.write(content)
+        if place not in self.pack or self.pack.read(place) != content:
+            self.pack.write(place, content)
 
     def carry(self):
         """Carries over what can be, and says which modules those are."""
@@ -64,8 +62,8 @@ class Carry:
         for name, source in zip(fields, fields):
             name, source = os.fsdecode(name), os.fsdecode(source)
             try:
-                triple = read_triple(os.path.join(self.cache, name))
-                old, new = read_file(self.place(name)), read_file(source)
+                triple = read_triple(self.pack, name)
+                old, new = self.pack.read(self.place(name)), read_file(source)
                 before = triple.interface()
                 move = self.move(name, triple, old, new)
                 others = move.others(before, triple.interface())
@@ -75,7 +73,7 @@ class Carry:
             triple.meta.mtime = int(status.st_mtime)
             others[name] = triple.encode()
             for other, contents in others.items():
-                write_files(os.path.join(self.cache, other), contents)
+                write_files(self.pack, other, contents)
             self.forget_orders(move.interfaces)
             self.keep(name, triple.meta.path, triple.meta.hash)
             carried += others
@@ -85,7 +83,7 @@ class Carry:
     def forget_orders(self, interfaces):
         """Gives modules their new interfaces in the list of orders (see `orders.py`), and an order
         that equals none, so that the next one which is found counts as another."""
-        path = os.path.join(self.cache, "orders.rewarm")
+        path = os.path.join(self.pack.directory, "orders.rewarm")
         known = read_table(path)
         known.update((name, (interfaces[name].hex(), "-")) for name in known.keys() & interfaces)
         if interfaces:
@@ -241,7 +239,7 @@ class Move:
     FIELD_LINE = rb"\x1cline\x03|\x2ccontext_line\x03"
 
     def __init__(self, sources, name, module, lines):
-        self.sources, self.cache = sources, sources.cache
+        self.sources, self.pack = sources, sources.pack
         self.name, self.module, self.lines = name, module, lines
         self.is_package = os.path.basename(name) == "__init__"
         # Names of classes that change, and fields whose lines do: name, line, column.
@@ -250,7 +248,7 @@ class Move:
         self.interfaces = {}
 
     def files(self, name):
-        return [os.path.join(self.cache, name + end) for end in ENDS]
+        return [name + end for end in ENDS]
 
     def own_symbols(self, data):
         if not re.search(rb"@\d", data) and not re.search(self.FIELD_LINE, data):
@@ -284,10 +282,7 @@ class Move:
         first = text[len(self.module) + 1 :].partition(".")[0]
         below = os.path.join(os.path.dirname(self.name), first)
         ends = (".data.ff", os.sep + "__init__.data.ff")
-        return not self.is_package or not any(self.exists(below + end) for end in ends)
-
-    def exists(self, name):
-        return os.path.exists(os.path.join(self.cache, name))
+        return not self.is_package or not any(below + end in self.pack for end in ends)
 
     def own_place(self, classes, name, place):
         """The line of a field; it may have been inherited from another module."""
@@ -318,13 +313,13 @@ class Move:
         return [
             module
             for module in sorted(modules.difference(known))
-            if re.search(self.FIELD_LINE, read_file(self.files(module)[2]))
+            if re.search(self.FIELD_LINE, self.pack.read(module + ENDS[2]))
         ]
 
     def has_field(self, module, name, place):
         """Whether the source of a module, as it was checked, has a name at a place."""
         line, column = place
-        lines = read_file(self.sources.place(module)).decode().split("\n")
+        lines = self.pack.read(self.sources.place(module)).decode().split("\n")
         if not 0 < line <= len(lines):
             return False
         if not lines[line - 1].isascii():
@@ -338,7 +333,7 @@ class Move:
         for count in range(len(parts) - 1, 0, -1):
             stem = os.path.join(version, *parts[:count])
             for name in (stem, os.path.join(stem, "__init__")):
-                if self.exists(name + ".data.ff"):
+                if name + ENDS[2] in self.pack:
                     return name
         raise ValueError("the module of a class is not known")
 
@@ -352,9 +347,9 @@ class Move:
         modules = list(self.all())
         for name in modules:
             meta, extra, data = self.files(name)
-            content = read_file(data)
+            content = self.pack.read(data)
             if self.mentions(content):
-                contents = read_file(meta), read_file(extra), content
+                contents = self.pack.read(meta), self.pack.read(extra), content
                 if old not in contents[0] and old not in contents[1]:
                     raise ValueError("a module mentions another version of this one")
                 triple = Triple(*contents)
@@ -373,32 +368,30 @@ class Move:
         shorts = [full.rpartition(".")[2].encode() for full in self.names]
         for name in modules:
             meta, extra, data = self.files(name)
-            contents = read_file(meta), read_file(extra)
+            contents = self.pack.read(meta), self.pack.read(extra)
             if any(short in contents[1] for short in shorts):
                 raise ValueError("a message may name a class in a function")
             found = [pattern.sub(lambda match: hashes[match[0]], content) for content in contents]
             if name in symbols or tuple(found) != contents:
-                changed[name] = *found, symbols[name] if name in symbols else read_file(data)
+                changed[name] = *found, symbols[name] if name in symbols else self.pack.read(data)
         return changed
 
     def forbid_lines_in_packages(self):
         """A package may have a message that names a line of its submodule."""
         package = os.path.dirname(self.name)
         while os.sep in package:
-            extra = self.files(os.path.join(package, "__init__"))[1]
-            if os.path.exists(extra) and b" on line " in read_file(extra):
+            extra = os.path.join(package, "__init__" + ENDS[1])
+            if extra in self.pack and b" on line " in self.pack.read(extra):
                 raise ValueError("a package may name a line of this module")
             package = os.path.dirname(package)
 
     def all(self):
         """The other modules of the directory."""
         version = self.name.partition(os.sep)[0]
-        for directory, _, files in os.walk(os.path.join(self.cache, version)):
-            for file in files:
-                if file.endswith(ENDS[2]):
-                    name = os.path.relpath(os.path.join(directory, file), self.cache)[: -len(ENDS[2])]
-                    if name != self.name:
-                        yield name
+        for name in self.pack.names():
+            if name.startswith(version + os.sep) and name.endswith(ENDS[2]):
+                if name != self.name + ENDS[2]:
+                    yield name[: -len(ENDS[2])]
 
     def mentions(self, data):
         """Whether symbols may have a name or a line that changes."""

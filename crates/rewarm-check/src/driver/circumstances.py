@@ -18,7 +18,6 @@ class Circumstances:
     ALONE = "-"
 
     def __init__(self, cache):
-        self.cache = cache
         self.path = os.path.join(cache, "around.rewarm")
         self.known = {name: text for name, (text,) in read_table(self.path).items()}
 
@@ -27,12 +26,12 @@ class Circumstances:
         self.known.update(found)
         write_table(self.path, {name: (text,) for name, text in self.known.items()})
 
-    def drop(self, names):
+    def drop(self, names, pack):
         """Takes results out of the cache."""
         for name in names:
             self.known.pop(name, None)
             for end in ENDS:
-                remove(os.path.join(self.cache, name + end))
+                pack.remove(name + end)
         self.keep({})
 
 

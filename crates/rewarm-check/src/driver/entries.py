@@ -79,9 +79,9 @@ class Triple:
 class Entries:
     """The modules of one cache directory."""
 
-    def __init__(self, scratch, cache):
+    def __init__(self, scratch, pack):
         self.scratch = scratch
-        self.cache = cache
+        self.pack, self.cache = pack, pack.directory
         fields = iter(read_fields(os.path.join(scratch, "anchors")))
         self.anchors = [(os.fsdecode(name), os.fsdecode(path)) for name, path in zip(fields, fields)]
         # Modules whose hash here differs from that of the neutral form: this one and that one.
@@ -144,7 +144,7 @@ class Entries:
                 pairs = zip(holder.dependencies, holder.dep_hashes)
                 swap = [arrived[m][1] if m in arrived and arrived[m][0] == h else h for m, h in pairs]
                 holder.dep_hashes = swap
-            write_triple(os.path.join(self.cache, name), triple)
+            write_files(self.pack, name, triple.encode())
         self.keep_hashes()
         Circumstances(self.cache).keep(around)
         return [name for name, _ in triples]
@@ -171,11 +171,11 @@ class Entries:
     def export(self, names):
         """Writes down the modules of those names that can be used elsewhere."""
         triples = []
-        carry = Carry(self.scratch, self.cache)
+        carry = Carry(self.scratch, self.pack)
         around = Circumstances(self.cache).known
         for name in sorted(names):
             try:
-                triple = read_triple(os.path.join(self.cache, name))
+                triple = read_triple(self.pack, name)
                 meta = triple.meta
                 here, source = meta.interface_hash, os.path.abspath(meta.path)
                 self.hashes.pop(meta.id, None)
@@ -191,7 +191,7 @@ class Entries:
             except (ValueError, OSError, AssertionError):
                 continue
             triples.append((name, source, around[name], triple))
-        hints = Hints(self.cache)
+        hints = Hints(self.pack)
         with open(os.path.join(self.scratch, "export"), "wb") as file:
             for name, source, text, triple in triples:
                 try:
@@ -218,39 +218,25 @@ class Entries:
         return (*texts, meta.interface_hash, needs.encode(), text.encode(), *files)
 
 
-def read_triple(path):
-    """The module whose files begin with `path`."""
-    return Triple(*[read_file(path + end) for end in ENDS])
+def read_triple(pack, name):
+    """The module whose files begin with `name`."""
+    return Triple(*[pack.read(name + end) for end in ENDS])
 
 
-def read_messages(path):
-    """The messages of the module whose files begin with `path`."""
+def read_messages(pack, name):
+    """The messages of the module whose files begin with `name`."""
     import mypy.cache as cache
 
-    extra = cache.CacheMetaEx.read(cache.ReadBuffer(read_file(path + ENDS[1])))
+    extra = cache.CacheMetaEx.read(cache.ReadBuffer(pack.read(name + ENDS[1])))
     if extra is None:
         raise ValueError("not a module of this mypy")
     return extra.error_lines
 
 
-def write_triple(path, triple):
-    """Writes the three files of a module, or none."""
-    write_files(path, triple.encode())
-
-
-def write_files(path, contents):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    # The old files may be shared with other directories.
-    for end in ENDS:
-        remove(path + end)
-    try:
-        for end, content in zip(ENDS, contents):
-            with open(path + end, "wb") as file:
-                file.write(content)
-    except OSError:
-        for end in ENDS:
-            remove(path + end)
-        raise
+def write_files(pack, name, contents):
+    """Sets the three files of a module."""
+    for end, content in zip(ENDS, contents):
+        pack.write(name + end, content)
 
 
 def read_file(path):
@@ -265,11 +251,6 @@ def read_fields(path):
         fields.append(bytes(content[at + 8 : end]))
         at = end
     return fields
-
-
-def is_filled(cache):
-    """Whether a cache directory holds modules."""
-    return any(item.is_dir() for item in os.scandir(cache))
 
 
 def read_table(path):

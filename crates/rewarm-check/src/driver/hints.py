@@ -16,10 +16,10 @@ class Hints:
     # What mypy adds to each of several messages on a line; their order is not worth knowing.
     ENTANGLED = ("not covered by", "may be out of date")
 
-    def __init__(self, cache):
+    def __init__(self, pack):
         from mypy.modulefinder import ModuleNotFoundReason as Reason
 
-        self.cache = cache
+        self.pack = pack
         # Reasons without a message of their own are told from others by where mypy runs.
         reasons = (Reason.NOT_FOUND, Reason.FOUND_WITHOUT_TYPE_HINTS)
         reasons += (Reason.APPROVED_STUBS_NOT_INSTALLED,)
@@ -59,16 +59,15 @@ class Hints:
             raise ValueError("a module may be missing because of the working directory")
         given, changed = set(), []
         for name in names:
-            path = os.path.join(self.cache, name)
-            if not any(mark in read_file(path + ".meta_ex.ff") for mark in self.MARKS):
+            if not any(mark in self.pack.read(name + ENDS[1]) for mark in self.MARKS):
                 continue
-            triple = read_triple(path)
+            triple = read_triple(self.pack, name)
             lines = self.assigned(triple, given)
             if lines != triple.extra.error_lines:
                 triple.extra.error_lines = lines
-                changed.append((path, triple))
-        for path, triple in changed:
-            write_triple(path, triple)
+                changed.append((name, triple))
+        for name, triple in changed:
+            write_files(self.pack, name, triple.encode())
         return bool(changed)
 
     def assigned(self, triple, given):

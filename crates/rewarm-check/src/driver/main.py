@@ -36,13 +36,14 @@ def main():
     # The passes leave no bytecode of plugins behind, which would look like a changed directory.
     sys.dont_write_bytecode = True
     started = time.time_ns()
-    lacks = lacking() if cache else ""
+    lacks = lacking(scratch) if cache else ""
     run = Run(scratch, "" if lacks else cache, arguments, mypy.__main__.console_entry)
     run.seed()
     run.begin(default)
     run.fit()
     run.settle()
     run.export()
+    run.end()
     run.tell(lacks, started)
     answer = run.passes[-1]
     sys.stdout.flush()
@@ -59,7 +60,7 @@ class Run:
 
     def __init__(self, scratch, cache, arguments, entry):
         self.scratch = scratch
-        self.cache = cache
+        self.pack = Pack(cache) if cache else None
         self.arguments = arguments
         self.entry = entry
         self.entries, self.carrier = None, None
@@ -68,43 +69,48 @@ class Run:
         # Whether the last pass found something in the cache.
         self.seeded = False
         self.passes = []
+        # Whether something may be missing in the cache that was not mypy's to write.
+        self.torn = False
         # The passes in which modules were checked that are still in the cache.
         self.attempts = []
 
     def seed(self):
         """Puts into the cache what is known of modules and not there."""
-        if not self.cache:
+        if not self.pack:
             return
         try:
-            self.entries = Entries(self.scratch, self.cache)
+            self.entries = Entries(self.scratch, self.pack)
             self.restored = self.entries.restore()
-            self.carrier = Carry(self.scratch, self.cache)
+            self.carrier = Carry(self.scratch, self.pack)
             self.carried = self.carrier.carry()
+            self.pack.publish()
         except Exception:
             # A module may have arrived in part.
-            empty(self.cache)
+            empty(self.pack)
             self.entries, self.carrier = None, None
             self.restored, self.carried = [], []
-        self.seeded = is_filled(self.cache)
+        self.seeded = self.pack.is_filled()
 
-    def go(self, number, cache):
-        options = ["--no-sqlite-cache", "--skip-cache-mtime-checks"] if cache else []
-        options += ["--cache-dir", cache or os.devnull]
+    def go(self, number, pack):
+        options = ["--sqlite-cache", "--skip-cache-mtime-checks"] if pack else []
+        options += ["--cache-dir", pack.directory if pack else os.devnull]
         sys.argv[1:] = options + self.arguments
-        self.passes.append(Pass(self.scratch, number, cache, self.entry))
+        if pack:
+            pack.publish()
+        self.passes.append(Pass(self.scratch, number, pack, self.entry))
         return self.passes[-1]
 
     def go_cold(self):
-        empty(self.cache)
+        empty(self.pack)
         self.seeded = False
-        self.go(2, self.cache)
+        self.go(2, self.pack)
 
     def begin(self, default):
-        first = self.go(0, self.cache)
+        first = self.go(0, self.pack)
         if default and first.lacks_target():
             self.arguments.append(default)
             self.passes.clear()
-            first = self.go(0, self.cache)
+            first = self.go(0, self.pack)
         if self.seeded and first.is_broken():
             self.passes.clear()
             self.go_cold()
@@ -114,8 +120,8 @@ class Run:
         for number in (3, 4):
             last = self.passes[-1]
             if self.seeded and last.code < 2 and last.misfits():
-                Circumstances(self.cache).drop(last.misfits())
-                self.go(number, self.cache)
+                Circumstances(self.pack.directory).drop(last.misfits(), self.pack)
+                self.go(number, self.pack)
         self.attempts = list(self.passes)
 
     def settle(self):
@@ -126,7 +132,7 @@ class Run:
         if last.code == 2 and last.output()[0]:
             # Beside what cannot be read mypy tells of imports that it did not find, unless it has the
             # module from its cache. It checks nothing then.
-            self.go(5, "")
+            self.go(5, None)
         elif last.code < 2 and not self.is_settled(last):
             self.go_cold()
 
@@ -143,7 +149,7 @@ class Run:
             return False
         if not moved and (not last.rechecked or last.reorder()):
             return True
-        again = self.go(1, self.cache)
+        again = self.go(1, self.pack)
         # What is not wholly fresh now never will be, and comes in no known order.
         unsettled = again.needs_cold() or again.rechecked or again.settle_hints()
         return not (unsettled or again.is_lost() or again.misfits())
@@ -176,6 +182,14 @@ class Run:
         except Exception:
             remove(os.path.join(self.scratch, "export"))
 
+    def end(self):
+        """Leaves the cache as the next run is to find it."""
+        if self.pack:
+            try:
+                self.pack.settle()
+            except OSError:
+                self.torn = True
+
     def tell(self, lacks, started):
         answer = self.passes[-1]
         report = Report(os.path.join(self.scratch, "report"))
@@ -191,7 +205,7 @@ class Run:
         for each in self.passes:
             each.tell(report)
         report.add("emptied", str(int(self.is_emptied())))
-        report.add("torn", str(int(any(each.is_torn() for each in self.last()))))
+        report.add("torn", str(int(self.torn or any(each.is_torn() for each in self.last()))))
         report.add("lacks", lacks)
         report.add("cut", str(int(answer.is_cut())))
         report.add("answer", str(answer.number))
@@ -202,8 +216,9 @@ class Run:
         report.close()
 
 
-def empty(directory):
-    for item in os.scandir(directory):
+def empty(pack):
+    pack.empty()
+    for item in os.scandir(pack.directory):
         if item.is_dir(follow_symlinks=False):
             shutil.rmtree(item.path)
         else:
@@ -227,7 +242,7 @@ class Report:
         self.file.close()
 
 
-def lacking():
+def lacking(scratch):
     """What this mypy would need to have for results of single modules, if it lacks something."""
     import importlib
 
@@ -243,7 +258,10 @@ def lacking():
     for name in ("sqlite_cache", "fixed_format_cache", "skip_cache_mtime_checks"):
         if not hasattr(settings, name):
             return "mypy.options.Options.%s" % name
-    return ""
+    try:
+        return "" if understands_database(scratch) else "mypy.metastore.SqliteMetadataStore"
+    except Exception:
+        return "mypy.metastore.SqliteMetadataStore"
 
 
 NEEDED = {

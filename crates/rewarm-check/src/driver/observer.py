@@ -29,14 +29,14 @@ class Observer:
     EFFECTS += ("dump_build_stats", "dump_inference_stats", "quickstart_file", "num_workers")
     EFFECTS += ("export_ref_info", "bazel", "cache_map")
 
-    def __init__(self, path, again, scratch, cache):
+    def __init__(self, path, again, scratch, pack):
         self.path = path
         # Where the messages go in the order of a cold run.
         self.again = again
         self.scratch = scratch
-        self.cache = cache
+        self.pack, self.cache = pack, pack.directory if pack else ""
         self.progress = open_progress(scratch)
-        self.own = tuple(entry + os.sep for entry in (scratch, cache) if entry)
+        self.own = tuple(entry + os.sep for entry in (scratch, self.cache) if entry)
         self.found = {}
         # What plugins were made of and asked for.
         self.plugged = set()
@@ -45,20 +45,20 @@ class Observer:
         self.written = {"meta_ex": 0, "meta": 0}
         # Modules whose messages were written, by the names of their files.
         self.checked = set()
-        # Files of the cache that are being written.
-        self.pending = set()
         # Modules that were found elsewhere than when they were checked.
         self.moved = set()
         self.modules = set(sys.modules)
         # Whether the cache held modules when the run began.
-        self.seeded = bool(cache) and is_filled(cache)
+        self.seeded = bool(pack) and pack.is_filled()
         # From nothing there is nothing to compare with.
-        self.reasons = Reasons(self.seeded)
+        self.reasons = Reasons(self.seeded, pack)
         self.calm = False
 
     def start(self):
-        self.exit, self.getenv, self.replace = os._exit, os.getenv, os.replace
-        os._exit, os.getenv, os.replace = self.on_exit, self.on_getenv, self.on_replace
+        self.exit, self.getenv = os._exit, os.getenv
+        os._exit, os.getenv = self.on_exit, self.on_getenv
+        if self.pack:
+            replace_database(self.pack, self.on_write)
         os.stat = exact_stat(os.stat)
         watch_environment(lambda name: self.note("v", name))
         sys.addaudithook(self.on_event)
@@ -85,10 +85,8 @@ class Observer:
         if event == "open":
             path, mode, flags = values
             reads = not (flags or 0) & (os.O_WRONLY | os.O_RDWR)
-            if isinstance(path, str) and path.startswith(self.own):
-                if not reads and ".ff." in path:
-                    self.pending.add(path)
-            elif reads and isinstance(path, (str, bytes)):
+            is_own = isinstance(path, str) and path.startswith(self.own)
+            if reads and not is_own and isinstance(path, (str, bytes)):
                 self.note("f", self.absolute(path))
         elif event in ("os.listdir", "os.scandir"):
             path = "." if values[0] is None else values[0]
@@ -118,14 +116,21 @@ class Observer:
                     self.options = value
         return self.getenv(name, default)
 
-    def on_replace(self, source, target, **keywords):
-        name, kind, end = self.part(target)
-        if kind == "meta" and self.seeded and meta_path(target) not in (None, meta_path(source)):
-            self.moved.add(name)
-        if kind:
-            self.reasons.keep(target)
-        result = self.replace(source, target, **keywords)
-        self.pending.discard(source)
+    def on_write(self, file, content):
+        """mypy sets a content in its cache."""
+        import sqlite3
+
+        stem, _, end = file.rpartition(".")
+        name, _, kind = stem.rpartition(".")
+        if kind == "meta" and self.seeded and file in self.pack:
+            if meta_path(self.pack.read(file)) not in (None, meta_path(content)):
+                self.moved.add(name)
+        self.reasons.keep(file)
+        try:
+            self.pack.write(file, content)
+        except OSError as error:
+            self.note("torn", "")
+            raise sqlite3.OperationalError(str(error))
         if kind in self.written:
             self.written[kind] += 1
         if kind == "meta_ex" and end == "ff":
@@ -134,15 +139,6 @@ class Observer:
             # What is known of a module stays to the end: to go through it over and over in search of
             # garbage costs more than the little that is found.
             gc.freeze()
-        return result
-
-    def part(self, path):
-        """The name of a module's files, which of them a path is, and how that ends."""
-        if not self.cache or not isinstance(path, str) or not path.startswith(self.own[-1]):
-            return "", "", ""
-        name, _, end = path[len(self.own[-1]) :].rpartition(".")
-        name, _, kind = name.rpartition(".")
-        return name, kind, end
 
     def advance(self):
         try:
@@ -185,8 +181,7 @@ class Observer:
         self.take_sequence(build, checked)
         self.take_cache()
         self.take_options()
-        if self.pending:
-            self.note("torn", "")
+        self.publish()
         report = Report(self.path)
         for tag, values in self.found.items():
             for value in sorted(values):
@@ -208,6 +203,13 @@ class Observer:
         report.add("rechecked", str(self.written["meta_ex" if keeps_messages() else "meta"]))
         report.add("end", "")
         report.close()
+
+    def publish(self):
+        try:
+            if self.pack:
+                self.pack.publish()
+        except OSError:
+            self.note("torn", "")
 
     def is_own(self, path):
         noise = os.sep + "__pycache__" + os.sep in path or path.startswith("/dev/")
@@ -285,7 +287,7 @@ class Observer:
         for name, state in graph:
             if state.ignore_all:
                 continue
-            lines = read_messages(os.path.join(self.cache, name))
+            lines = read_messages(self.pack, name)
             # A line about an import is one without a path.
             if lines and (state.import_context or any(line[0] is None for line in lines)):
                 self.note("cold", "")
@@ -297,7 +299,7 @@ class Observer:
         if not self.seeded or not checked:
             return
         try:
-            read = {s.id: read_messages(os.path.join(self.cache, name)) for name, s in checked}
+            read = {s.id: read_messages(self.pack, name) for name, s in checked}
             Sequence(build, read).print(self.again)
         except Exception:
             remove(self.again)
@@ -428,13 +430,12 @@ def newest(kind):
     return None
 
 
-def meta_path(path):
-    """Where a module was found, by what the cache says of it; `None` if it does not say."""
+def meta_path(content):
+    """Where a module was found, by what the cache has of it; `None` if that does not say."""
     try:
         from mypy.cache import CacheMeta, ReadBuffer
 
-        with open(path, "rb") as file:
-            return os.path.abspath(CacheMeta.read(ReadBuffer(file.read()[2:]), "").path)
+        return os.path.abspath(CacheMeta.read(ReadBuffer(content[2:]), "").path)
     except Exception:
         return None
 

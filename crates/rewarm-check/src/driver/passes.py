@@ -10,9 +10,10 @@ import sys
 class Pass:
     """One run of mypy in a process of its own."""
 
-    def __init__(self, scratch, number, directory, entry):
+    def __init__(self, scratch, number, pack, entry):
         self.number = number
-        self.cache = directory
+        # The cache; `None` for a run without one.
+        self.pack = pack
         ends = ("out", "err", "seen", "again")
         names = [os.path.join(scratch, "%d.%s" % (number, end)) for end in ends]
         self.out, self.err, self.seen, self.again = names
@@ -26,7 +27,7 @@ class Pass:
                 os.close(file)
             # Whoever ends a run that hangs learns where it was.
             faulthandler.register(signal.SIGTERM, file=2, all_threads=False, chain=True)
-            observer = Observer(self.seen, self.again, scratch, directory)
+            observer = Observer(self.seen, self.again, scratch, pack)
             observer.start()
             try:
                 entry()
@@ -39,6 +40,8 @@ class Pass:
             observer.conclude()
             sys.exit(code)
         self.status = os.waitpid(child, 0)[1]
+        if pack:
+            pack.load()
         self.code = os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) else -1
         self.facts = self.read()
         self.rechecked = int(self.facts.get(b"rechecked", [b"0"])[0])
@@ -134,7 +137,7 @@ class Pass:
         if restored or b"moved" in self.facts:
             names = names.union(os.fsdecode(name) for name in self.facts.get(b"g", []))
         try:
-            triples = (read_triple(os.path.join(self.cache, name)) for name in names)
+            triples = (read_triple(self.pack, name) for name in names)
             return any(Orders.are_told(triple.extra.error_lines) for triple in triples)
         except (ValueError, OSError, AssertionError, AttributeError):
             return True
@@ -156,7 +159,7 @@ class Pass:
         ones are not known."""
         try:
             names = [os.fsdecode(name) for name in self.facts.get(b"g", [])]
-            return Hints(self.cache).assign(names)
+            return Hints(self.pack).assign(names)
         except (ValueError, OSError, AttributeError):
             return None
 

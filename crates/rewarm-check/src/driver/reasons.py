@@ -11,37 +11,38 @@ class Reasons:
     # No more modules are told.
     MOST = 1000
 
-    def __init__(self, wanted):
+    def __init__(self, wanted, pack):
         self.wanted = wanted
-        # Files that were replaced, in that order; `None` for one that was not there.
+        self.pack = pack
+        # What was replaced, in that order; `None` for what was not there.
         self.old = {}
 
-    def keep(self, path):
-        """Keeps what a file holds that is about to be replaced."""
-        if not self.wanted or path in self.old or not path.endswith(ENDS[:2]):
+    def keep(self, name):
+        """Keeps a content that is about to be replaced."""
+        if not self.wanted or name in self.old or not name.endswith(ENDS[:2]):
             return
         if len(self.old) >= 2 * self.MOST:
             return
         try:
-            self.old[path] = read_file(path)
+            self.old[name] = self.pack.read(name)
         except OSError:
-            self.old[path] = None
+            self.old[name] = None
 
     def all(self):
         """For each module that was checked: the reason, its name, and what the reason is about, each
         on a line. The reason is empty if it is not known."""
-        for path in self.old:
-            if path.endswith(ENDS[1]):
+        for name in self.old:
+            if name.endswith(ENDS[1]):
                 try:
-                    yield "\n".join(self.one(path[: -len(ENDS[1])]))
+                    yield "\n".join(self.one(name[: -len(ENDS[1])]))
                 except Exception:
                     # A reason that is missing must not cost the answer.
                     continue
 
-    def one(self, path):
-        new = Triple(*[read_file(path + end) for end in ENDS[:2]], b"")
+    def one(self, stem):
+        new = Triple(*[self.pack.read(stem + end) for end in ENDS[:2]], b"")
         name = new.meta.id
-        files = [self.old.get(path + end, b"") for end in ENDS[:2]]
+        files = [self.old.get(stem + end, b"") for end in ENDS[:2]]
         if None in files:
             return "new", name, ""
         try:

@@ -79,6 +79,11 @@ class Worker:
         watch_environment(self.on_read)
         import mypy.__main__
 
+        try:
+            import sqlite3.dbapi2
+        except ImportError:
+            # Then it is not used.
+            pass
         os.environ.__class__ = os.environb.__class__ = kind
         found = dict(os.environb)
         for name in set(self.given) | set(found):

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rewarm_check::Reuse;
 use rewarm_store::Store;
@@ -50,15 +50,38 @@ fn edited(bench: &Bench, text: &str, rechecked: impl Fn(usize) -> bool) {
 }
 
 /// Symbols and messages in the private directory of a store, by name.
-fn kept(directory: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+fn kept(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut packs = BTreeMap::new();
+    find_packs(directory, &mut packs);
+    let mut found = BTreeMap::new();
+    for path in packs.values() {
+        let bytes = fs::read(path).expect("pack");
+        let (rest, begin) = bytes.split_last_chunk().expect("its last field");
+        let begin = usize::try_from(u64::from_le_bytes(*begin)).expect("a small pack");
+        let index = String::from_utf8_lossy(&rest[begin..]).into_owned();
+        let fields: Vec<_> = index.split_terminator('\0').collect();
+        let mut contents = bytes.as_slice();
+        for [name, length] in fields.as_chunks::<2>().0 {
+            let length = length.parse().unwrap_or_default();
+            let (content, rest) = contents.split_at(length);
+            contents = rest;
+            if name.ends_with(".data.ff") || name.ends_with(".meta_ex.ff") {
+                found.insert((*name).to_owned(), content.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Packs by their numbers.
+fn find_packs(directory: &Path, found: &mut BTreeMap<u64, PathBuf>) {
     for entry in fs::read_dir(directory).expect("store") {
         let path = entry.expect("entry").path();
-        let text = path.to_string_lossy();
         if path.is_dir() {
-            kept(&path, found);
-        } else if text.ends_with(".data.ff") || text.ends_with(".meta_ex.ff") {
-            let (_, name) = text.split_once("/3.").expect("a directory for each version");
-            found.insert(name.to_owned(), fs::read(&path).expect("file"));
+            find_packs(&path, found);
+        } else if path.extension().is_some_and(|end| end == "pack") {
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            found.insert(number.expect("a number"), path);
         }
     }
 }
@@ -69,11 +92,7 @@ fn is_as_cold(bench: &Bench) {
     let empty = tempfile::tempdir_in(bench.base()).expect("directory");
     let cold = Store::open(empty.path()).expect("store");
     rewarm_check::check(&cold, &bench.request(), now(), &|_| {}).expect("an answer");
-    let [carried, cold] = [bench.store.root(), cold.root()].map(|root| {
-        let mut found = BTreeMap::new();
-        kept(root, &mut found);
-        found
-    });
+    let [carried, cold] = [bench.store.root(), cold.root()].map(kept);
     let differ = cold.iter().filter(|(name, content)| carried.get(*name) != Some(*content));
     let differ: Vec<_> = differ.map(|(name, _)| name).collect();
     assert!(cold.len() > 20 && differ.is_empty(), "{differ:?} of {}", cold.len());

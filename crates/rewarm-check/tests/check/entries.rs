@@ -43,6 +43,37 @@ fn another_checkout_checks_no_module_again() {
 }
 
 #[test]
+fn many_edits_leave_few_files() {
+    let bench = chain();
+    bench.miss("nothing is known");
+    for number in 0..24 {
+        bench.write("pkg/leaf.py", &format!("z: int = {number}\nw: str = {number}\n"));
+        let report = bench.check();
+        assert!(matches!(report.reuse, Reuse::Ran { modules_rechecked: Some(1), .. }), "{number}");
+        let lasting = packs(bench.store.root());
+        assert!((1..=10).contains(&lasting.len()), "{lasting:?}");
+    }
+    bench.write("pkg/base.py", "def one() -> str: ...\n");
+    rechecks(&bench, 3, "the module and a cycle of two that depends on it");
+    bench.remove("pkg/leaf.py");
+    bench.checked();
+}
+
+/// The packs of a store.
+fn packs(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("store") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            found.extend(packs(&path));
+        } else if path.extension().is_some_and(|end| end == "pack") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
 fn branch_round_trip_checks_no_module_again() {
     let mut bench = chain();
     bench.miss("nothing is known");

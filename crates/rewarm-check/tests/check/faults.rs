@@ -358,9 +358,9 @@ fn cache_that_could_be_written_only_in_part_is_not_kept() {
     // What mypy says of a module cannot be put into its place.
     plugin(
         &bench,
-        "real = os.replace\ndef replace(a, b, **rest):\n    \
-         if str(b).endswith('.meta_ex.ff') and os.path.exists('full'):\n        \
-         raise OSError(28, 'full')\n    return real(a, b, **rest)\nos.replace = replace",
+        "real = os.rename\ndef rename(a, b, **rest):\n    \
+         if str(b).endswith('.pack') and os.path.exists('full'):\n        \
+         raise OSError(28, 'full')\n    return real(a, b, **rest)\nos.rename = rename",
     );
     bench.checked();
     bench.write("full", "");
