@@ -32,11 +32,16 @@ pub(crate) const DRIVER: &str = concat!(
     include_str!("driver/reasons.py"),
     include_str!("driver/circumstances.py"),
     include_str!("driver/sequence.py"),
+    include_str!("driver/contexts.py"),
     include_str!("driver/worker.py"),
     include_str!("driver/observer.py"),
     include_str!("driver/passes.py"),
     include_str!("driver/main.py"),
 );
+
+/// What one argument of a program may have on Linux (`MAX_ARG_STRLEN`), its end included.
+const LONGEST_ARGUMENT: usize = 128 << 10;
+const _: () = assert!(DRIVER.len() < LONGEST_ARGUMENT);
 
 /// What comes before a console script's own lines.
 const SCRIPT: &str = "import os, sys
@@ -56,6 +61,9 @@ const TIE: &str = concat!(include_str!("driver/tie.py"), "tie()\ndel tie\n");
 /// Says what mypy would check.
 const TARGETS: &str = include_str!("driver/targets.py");
 
+/// Options for runs that write nothing.
+const NOTHING_WRITTEN: [&str; 2] = ["--cache-dir", "/dev/null"];
+
 /// What a run of mypy left.
 #[derive(Debug, Default)]
 pub(crate) struct Finished {
@@ -64,6 +72,23 @@ pub(crate) struct Finished {
     pub(crate) exit_code: i32,
     /// Absent if the driver did not come to its end.
     pub(crate) observed: Option<Observed>,
+}
+
+impl Finished {
+    /// What a run without the driver left.
+    fn of(output: Output) -> Self {
+        let exit_code = code(output.status);
+        Self { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None }
+    }
+
+    /// Whether there is a traceback that goes back to the driver. Messages may have these words too.
+    fn names_driver(&self) -> bool {
+        let is_in = |text| {
+            contains(text, b"Traceback (most recent call last)")
+                && contains(text, b"File \"<string>\", line ")
+        };
+        is_in(&self.stderr) || self.exit_code > 1 && is_in(&self.stdout)
+    }
 }
 
 /// A directory that is gone when the run is over.
@@ -157,12 +182,24 @@ pub(crate) fn observed(
         bytes.extend(fs::read(scratch.join(format!("{answer}.{end}"))).unwrap_or_default());
         bytes
     };
-    Ok(Some(Finished {
+    let finished = Finished {
         stdout: stream("out", output.stdout),
         stderr: stream("err", output.stderr),
         exit_code: code(output.status),
         observed,
-    }))
+    };
+    if script.is_file() && finished.names_driver() {
+        return without_target(request, |request| itself(request, events)).map(Some);
+    }
+    Ok(Some(finished))
+}
+
+/// Runs mypy's own script, with nothing written. Nothing ends it with this process if that is killed.
+fn itself(request: &Request, events: &dyn Fn(Event)) -> Result<Finished, CheckError> {
+    let mut command = python(request);
+    command.arg(script(request)).args(NOTHING_WRITTEN).args(&request.arguments);
+    let output = capture(command, events).map_err(|source| error(request, source))?;
+    Ok(Finished::of(output))
 }
 
 /// Runs mypy without the driver, with some options before the request's own.
@@ -174,20 +211,26 @@ pub(crate) fn plain(
     let mut command = command(request, &[SCRIPT, TIE, CONSOLE].concat());
     command.arg(script(request)).args(options).args(&request.arguments);
     let output = capture_tied(command, events).map_err(|source| error(request, source))?;
-    let exit_code = code(output.status);
-    Ok(Finished { stdout: output.stdout, stderr: output.stderr, exit_code, observed: None })
+    Ok(Finished::of(output))
 }
 
 /// What the driver would have come to, without its help and with nothing written.
 fn without_driver(request: &Request, events: &dyn Fn(Event)) -> Result<Finished, CheckError> {
-    let options = ["--cache-dir", "/dev/null"];
-    let finished = plain(request, &options, events)?;
+    without_target(request, |request| plain(request, &NOTHING_WRITTEN, events))
+}
+
+/// Runs mypy as `run` does, and again with the default target if it lacks one.
+fn without_target(
+    request: &Request,
+    run: impl Fn(&Request) -> Result<Finished, CheckError>,
+) -> Result<Finished, CheckError> {
+    let finished = run(request)?;
     let lacks_target = contains(&finished.stderr, b": error: Missing target module");
     match &request.default_target {
         Some(target) if finished.exit_code == 2 && lacks_target => {
             let mut request = request.clone();
             request.arguments.push(target.clone());
-            plain(&request, &options, events)
+            run(&request)
         }
         _ => Ok(finished),
     }
@@ -244,8 +287,14 @@ fn wait(mut command: Command, events: &dyn Fn(Event)) -> io::Result<Output> {
 }
 
 fn command(request: &Request, program: &str) -> Command {
+    let mut command = python(request);
+    command.args(["-c", program]);
+    command
+}
+
+fn python(request: &Request) -> Command {
     let mut command = Command::new(&request.python);
-    command.args(["-c", program]).env_clear().current_dir(&request.cwd);
+    command.env_clear().current_dir(&request.cwd);
     command.envs(request.variables.iter().map(|(name, value)| (name, value)));
     command
 }

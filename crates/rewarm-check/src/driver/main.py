@@ -31,13 +31,12 @@ def main():
     scratch, cache, script, default = sys.argv[1:5]
     arguments = sys.argv[5:]
     sys.argv[:] = [script] + arguments
-    import mypy.__main__
-
+    entry = import_mypy()
     # The passes leave no bytecode of plugins behind, which would look like a changed directory.
     sys.dont_write_bytecode = True
     started = time.time_ns()
     lacks = lacking(scratch) if cache else ""
-    run = Run(scratch, "" if lacks else cache, arguments, mypy.__main__.console_entry)
+    run = Run(scratch, "" if lacks else cache, arguments, entry)
     run.seed()
     run.begin(default)
     run.fit()

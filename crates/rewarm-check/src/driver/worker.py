@@ -77,8 +77,7 @@ class Worker:
         sys.argv[:] = [self.script]
         kind = type(os.environ)
         watch_environment(self.on_read)
-        import mypy.__main__
-
+        import_mypy()
         try:
             import sqlite3.dbapi2
         except ImportError:

@@ -73,6 +73,32 @@ fn plugin_that_raises_is_passed_on() {
 }
 
 #[test]
+fn traceback_names_what_a_plain_run_names() {
+    let mut bench = Bench::sample();
+    bench.arguments.push("--show-traceback".into());
+    for (place, raised) in [("at its start", "raise"), ("in a hook", "if fullname: raise")] {
+        bench.write("pyproject.toml", "[tool.mypy]\nplugins = ['plugin.py']\n");
+        let at_start = if raised == "raise" { "    raise KeyError(version)\n" } else { "" };
+        bench.write(
+            "plugin.py",
+            &format!(
+                "from mypy.plugin import Plugin\n\
+                 class Crash(Plugin):\n    def get_type_analyze_hook(self, fullname):\n        \
+                 {raised} ValueError(fullname)\n\
+                 def plugin(version):\n{at_start}    return Crash\n"
+            ),
+        );
+        for _ in 0..2 {
+            let report = bench.checked();
+            assert_eq!(report.exit_code, 2, "{place}");
+            let told = String::from_utf8_lossy(&report.stdout).into_owned();
+            assert!(told.contains("Traceback (most recent call last)"), "{place}: {told}");
+            unstored(&report);
+        }
+    }
+}
+
+#[test]
 fn source_that_changes_while_mypy_runs_is_not_vouched_for() {
     let bench = Bench::sample();
     plugin(

@@ -5,6 +5,7 @@
 
 mod carry;
 mod checkers;
+mod contexts;
 mod entries;
 mod faults;
 mod first;

@@ -17,7 +17,7 @@ use crate::measure::{Cost, Measured};
 use crate::steps::Result;
 
 /// Rounds where they are short, or decide.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 const COLUMNS: [&str; 6] = ["what", "command", "wall", "CPU", "x (CPU)", "peak memory"];
 
