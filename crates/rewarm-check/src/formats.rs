@@ -2,7 +2,7 @@
 
 use rewarm_store::{Format, RecordInfo, Store};
 
-use crate::entries::{Build, Variants};
+use crate::entries::{Batch, Build, Variants};
 use crate::graph::{Pack, Targets};
 use crate::interpreter::Interpreter;
 use crate::replay::{Answers, Trace};
@@ -10,13 +10,14 @@ use crate::tools::Told;
 use crate::witness::Stored;
 
 /// Every format of record that this crate reads and writes.
-pub fn formats() -> [Format; 9] {
+pub fn formats() -> [Format; 10] {
     [
         Format::of::<Answers>(),
         Format::of::<Trace>(),
         Format::of::<Interpreter>(),
         Format::of::<Stored>(),
         Format::of::<Variants>(),
+        Format::of::<Batch>(),
         Format::of::<Build>(),
         Format::of::<Told>(),
         Format::of::<Pack>(),

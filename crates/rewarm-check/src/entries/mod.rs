@@ -1,14 +1,15 @@
 //! Modules that were checked once, kept for every checkout.
 //!
-//! What mypy keeps of a module is stored in a neutral form (see `driver/entries.py`), one record for each
-//! namespace, module and source, with the few variants that came of different dependencies. The
-//! namespace stands for everything global. Before a run the variants that fit the sources of now,
+//! What mypy keeps of a module is stored in a neutral form (see `driver/entries.py`), for each namespace,
+//! module and source, with the few variants that came of different dependencies. The namespace
+//! stands for everything global. Before a run the variants that fit the sources of now,
 //! and each other, are put into the private cache directory; after it the modules that were checked
 //! anew are taken in. mypy itself compares sources and dependencies once more, so a variant that
 //! was chosen badly costs a check, never an answer.
 
 mod choice;
 mod index;
+mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -30,9 +31,12 @@ use crate::witness::Table;
 
 use choice::{Candidate, Origin};
 use index::{Index, Known, Need};
+use shelf::Shelf;
+
+pub(crate) use shelf::{Batch, Build};
 
 /// What is known of one module with one source: the variants, the latest first.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Variants {
     variants: Vec<Variant>,
 }
@@ -56,21 +60,6 @@ impl Kind for Variants {
     const VERSION: u16 = 2;
 }
 
-/// The modules that runs in one namespace came across: name in the cache directory, and source.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Build {
-    modules: Vec<(Vec<u8>, Place)>,
-}
-
-impl Kind for Build {
-    const NAME: &'static str = "mypy-build";
-    const VERSION: u16 = 1;
-}
-
-/// How many variants one source of a module may have.
-const VARIANTS: usize = 4;
-/// A build is remembered with as many modules of earlier builds as it has itself, and this many.
-const SLACK: usize = 1000;
 /// How hard modules are compressed: the quickest that zstd calls a level.
 const LEVEL: i32 = 1;
 /// Packed modules that claim to be longer are not unpacked.
@@ -106,15 +95,20 @@ impl Entries<'_> {
         self.listing.names().into_iter().for_each(|name| field(&mut names, name));
         fs::write(scratch.join("names"), names)?;
         let index = Index::read(private);
+        let shelf = Shelf::open(self.store, self.namespace);
+        let candidates = |key: &Digest| -> Vec<_> {
+            let known = shelf.variants(key).unwrap_or_default();
+            known.variants.iter().map(Candidate::stored).collect()
+        };
         let mut modules = BTreeMap::new();
         let mut edited = Vec::new();
-        for (name, place) in self.known(&index) {
+        for (name, place) in self.known(&index, &shelf) {
             let Some(source) = self.source(&place, table) else { continue };
             let own = index.modules.get(&name).filter(|k| k.place == place && k.source == source);
             let key = self.key(&name, &place, &source);
             let candidates = match own {
                 Some(known) => vec![Candidate::local(known)],
-                None => self.candidates(&key),
+                None => candidates(&key),
             };
             if !candidates.is_empty() {
                 modules.insert(name, choice::Module { key, place, source, candidates });
@@ -128,12 +122,13 @@ impl Entries<'_> {
         if !edited.is_empty() {
             fs::write(scratch.join("edited"), edited)?;
         }
-        let chosen = choice::choose(&mut modules, |key| self.candidates(key));
+        let chosen = choice::choose(&mut modules, candidates);
+        let keys: Vec<_> = chosen.iter().map(|(name, _)| modules[name].key).collect();
+        shelf.touch(&keys, self.now);
         let mut supplied = Supplied { index, ..Supplied::default() };
         let mut fields = Vec::new();
         for (name, candidate) in chosen {
             let module = &modules[&name];
-            self.store.touch::<Variants>(&module.key, self.now);
             let Origin::Stored(variant) = &candidate.origin else { continue };
             let Some(files) = unpack(variant) else { continue };
             let Some(path) = self.subject.places.path(&module.place) else { continue };
@@ -173,6 +168,7 @@ impl Entries<'_> {
         let export = fs::read(scratch.join("export")).unwrap_or_default();
         let all = split(&export).ok_or(io::ErrorKind::InvalidData)?;
         let mut compressor = Compressor::new(LEVEL)?;
+        let mut found = Vec::new();
         for fields in all.as_chunks::<9>().0 {
             let [name, path, module, interface, needs, circumstances, ..] = *fields;
             let place = self.subject.places.name(Path::new(OsStr::from_bytes(path)));
@@ -185,41 +181,20 @@ impl Entries<'_> {
             let (interface, circumstances) = (interface.to_vec(), circumstances.to_vec());
             let variant = Variant { module, interface, needs, circumstances, length, packed };
             let known = Candidate::stored(&variant).known(&place, &source);
-            self.add(&self.key(name, &place, &source), variant)?;
+            found.push((self.key(name, &place, &source), variant));
             supplied.index.modules.insert(name.to_vec(), known);
         }
-        self.remember(&supplied.index)?;
+        let mut shelf = Shelf::open(self.store, self.namespace);
+        shelf.add(found)?;
+        shelf.remember(&supplied.index, self.now)?;
         supplied.index.write(private)
     }
 
-    /// Puts a variant in front of the others of its source.
-    fn add(&self, key: &Digest, variant: Variant) -> io::Result<()> {
-        // Without a lock a variant of another process may be lost, not damaged.
-        let mut known: Variants = self.store.read(key).unwrap_or_default();
-        if known.variants.first() == Some(&variant) {
-            return Ok(());
-        }
-        let same = |other: &Variant| {
-            (&other.interface, &other.needs, &other.circumstances)
-                == (&variant.interface, &variant.needs, &variant.circumstances)
-        };
-        known.variants.retain(|other| !same(other));
-        known.variants.insert(0, variant);
-        known.variants.truncate(VARIANTS);
-        self.store.write(key, &known).map_err(io::Error::other)
-    }
-
-    fn candidates(&self, key: &Digest) -> Vec<Candidate> {
-        let known: Variants = self.store.read(key).unwrap_or_default();
-        known.variants.iter().map(Candidate::stored).collect()
-    }
-
     /// Every module that may be of use: those of `index`, then those of earlier builds.
-    fn known(&self, index: &Index) -> Vec<(Vec<u8>, Place)> {
-        let build: Build = self.store.read(&self.namespace).unwrap_or_default();
+    fn known(&self, index: &Index, shelf: &Shelf<'_>) -> Vec<(Vec<u8>, Place)> {
         let own = index.modules.iter().map(|(name, known)| (name.clone(), known.place.clone()));
         let mut seen = BTreeSet::new();
-        let all = own.chain(build.modules);
+        let all = own.chain(shelf.modules().iter().cloned());
         all.filter(|(name, place)| {
             // Of a stub and a module of the same name the stub is what mypy finds.
             let shadow = place.with_suffix(b".py", b".pyi");
@@ -228,20 +203,6 @@ impl Entries<'_> {
             exists(place) && !shadow.is_some_and(|stub| exists(&stub)) && seen.insert(name.clone())
         })
         .collect()
-    }
-
-    fn remember(&self, index: &Index) -> io::Result<()> {
-        let old: Build = self.store.read(&self.namespace).unwrap_or_default();
-        let own = index.modules.iter().map(|(name, known)| (name.clone(), known.place.clone()));
-        let own: BTreeSet<_> = own.collect();
-        let limit = 2 * own.len() + SLACK;
-        let others: Vec<_> = old.modules.iter().filter(|m| !own.contains(m)).cloned().collect();
-        if others.len() + own.len() == old.modules.len() && old.modules.len() <= limit {
-            self.store.touch::<Build>(&self.namespace, self.now);
-            return Ok(());
-        }
-        let modules = own.into_iter().chain(others).take(limit).collect();
-        self.store.write(&self.namespace, &Build { modules }).map_err(io::Error::other)
     }
 
     /// The digest of a module's source; that of a namespace package is its name.

@@ -102,17 +102,55 @@ fn mix_of_branches_checks_what_is_new_in_it() {
     rechecks(&bench, 0, "both together");
 }
 
-/// The stored modules, by their paths in the store.
+/// The records of stored modules, by their paths in the store.
 fn stored(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path) {
     for entry in std::fs::read_dir(directory).expect("store") {
         let path = entry.expect("entry").path();
         if path.is_dir() {
             stored(&path, found, root);
-        } else if path.to_string_lossy().contains("/mypy-module-v2/") {
+        } else if ["/mypy-module-v2/", "/mypy-batch-v1/"]
+            .iter()
+            .any(|area| path.to_string_lossy().contains(area))
+        {
             let relative = path.strip_prefix(root).expect("below the store").to_owned();
             found.insert(relative, std::fs::read(&path).expect("entry"));
         }
     }
+}
+
+#[test]
+fn first_check_leaves_few_records() {
+    let bench = chain();
+    bench.write("pkg/leaf.py", "import yaml\nimport third\nimport asyncio\nz: int = third.f(1)\n");
+    let Reuse::Ran { modules_rechecked: Some(modules), .. } = bench.checked().reuse else {
+        panic!("nothing is known")
+    };
+    let mut found = BTreeMap::new();
+    stored(bench.store.root(), &mut found, bench.store.root());
+    assert!(modules > 100, "{modules} modules were checked");
+    assert!(found.len() <= 2 + modules / 50, "{} records of {modules} modules", found.len());
+}
+
+#[test]
+fn modules_of_a_damaged_batch_are_checked_again() {
+    let mut bench = chain();
+    bench.miss("nothing is known");
+    bench.force = true;
+    let slots = bench.store.root().join("slots-v1");
+    std::fs::remove_dir_all(&slots).expect("slots");
+    rechecks(&bench, 0, "every module is known beside the directory of the last run");
+    let mut found = BTreeMap::new();
+    stored(bench.store.root(), &mut found, bench.store.root());
+    for (path, mut bytes) in found {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(bench.store.root().join(path), bytes).expect("record");
+    }
+    std::fs::remove_dir_all(&slots).expect("slots");
+    let report = bench.checked();
+    assert!(matches!(report.reuse, Reuse::Ran { seeded: false, .. }), "{:?}", report.reuse);
+    std::fs::remove_dir_all(&slots).expect("slots");
+    rechecks(&bench, 0, "what was checked again is known again");
 }
 
 #[test]
@@ -128,7 +166,8 @@ fn entries_of_two_checkouts_are_equal_to_the_byte() {
         stored(bench.store.root(), &mut found, bench.store.root());
         stores.push(found);
     }
-    assert!(stores[0].len() > 20, "{} modules are stored", stores[0].len());
+    let length: usize = stores[0].values().map(Vec::len).sum();
+    assert!(length > 100_000, "{length} bytes of modules are stored");
     let names: [Vec<_>; 2] = [0, 1].map(|index| stores[index].keys().collect());
     assert_eq!(names[0], names[1]);
     assert!(stores[0] == stores[1], "some entry differs");
