@@ -61,7 +61,8 @@ pub(super) struct Shelf<'a> {
     batches: HashMap<Digest, Digest>,
     /// What was read of them.
     read: RefCell<HashMap<Digest, HashMap<Digest, Variants>>>,
-    has_grown: bool,
+    /// Batches that the store has and no build names yet.
+    added: Vec<(Digest, Vec<Digest>)>,
 }
 
 impl<'a> Shelf<'a> {
@@ -72,7 +73,7 @@ impl<'a> Shelf<'a> {
         for (batch, modules) in build.iter().flat_map(|build| &build.batches).rev() {
             batches.extend(modules.iter().map(|module| (*module, *batch)));
         }
-        Self { store, namespace, build, batches, read: RefCell::default(), has_grown: false }
+        Self { store, namespace, build, batches, read: RefCell::default(), added: Vec::new() }
     }
 
     /// The modules of earlier builds: name in the cache directory, and source.
@@ -145,37 +146,135 @@ impl<'a> Shelf<'a> {
         }
         let batch = hasher.finish();
         self.write(&batch, &Batch { modules })?;
-        let known = &mut self.build.get_or_insert_default().batches;
-        known.retain(|(other, _)| *other != batch);
-        known.insert(0, (batch, keys));
-        self.has_grown = true;
+        self.added.push((batch, keys));
         Ok(())
     }
 
     /// Writes down the modules of a build. What it does not have is known from earlier ones.
-    pub(super) fn remember(mut self, index: &Index, now: SystemTime) -> io::Result<()> {
+    pub(super) fn remember(self, index: &Index, now: SystemTime) -> io::Result<()> {
         let own = index.modules.iter().map(|(name, known)| (name.clone(), known.place.clone()));
         let own: BTreeSet<_> = own.collect();
         let limit = 2 * own.len() + SLACK;
-        let old = self.build.take().unwrap_or_default();
-        let others: Vec<_> = old.modules.iter().filter(|m| !own.contains(m)).cloned().collect();
-        let is_same = others.len() + own.len() == old.modules.len();
-        if is_same && old.modules.len() <= limit && !self.has_grown {
+        let known: BTreeSet<_> = self.modules().iter().collect();
+        let is_same = known.len() <= limit && own.iter().all(|module| known.contains(module));
+        if is_same && self.added.is_empty() {
             self.store.touch::<Build>(&self.namespace, now);
             return Ok(());
         }
-        let modules = own.into_iter().chain(others).take(limit).collect();
+        let _lock = self.store.lock(Build::NAME, &self.namespace)?;
+        // Others may have added theirs meanwhile.
+        let old: Build = self.store.read(&self.namespace).unwrap_or_default();
+        let others = old.modules.into_iter().filter(|module| !own.contains(module));
+        let others: Vec<_> = others.take(limit - own.len()).collect();
+        let modules = own.iter().cloned().chain(others).collect();
+        let is_other = |(batch, _): &(Digest, _)| self.added.iter().all(|(own, _)| own != batch);
+        let others = old.batches.into_iter().filter(is_other);
         let mut left = 2 * limit;
         let fits = |(_, keys): &(Digest, Vec<Digest>)| {
             let fits = keys.len() <= left;
             left = left.saturating_sub(keys.len());
             fits
         };
-        let batches = old.batches.into_iter().take_while(fits).collect();
+        let batches = self.added.iter().cloned().chain(others).take_while(fits).collect();
         self.write(&self.namespace, &Build { modules, batches })
     }
 
     fn write<K: Kind>(&self, key: &Digest, value: &K) -> io::Result<()> {
         self.store.write(key, value).map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::Known;
+    use super::*;
+
+    fn found(names: &[String]) -> (Vec<(Digest, Variant)>, Index) {
+        let variant = |name: &String| Variant {
+            module: name.clone(),
+            interface: vec![1],
+            needs: Vec::new(),
+            circumstances: Vec::new(),
+            length: 0,
+            packed: name.as_bytes().to_vec(),
+        };
+        let known = |name: &String| Known {
+            place: Place::below("project", name.as_bytes()),
+            source: Digest::of(name),
+            module: name.clone(),
+            interface: vec![1],
+            needs: Vec::new(),
+        };
+        let mut index = Index::default();
+        for name in names {
+            index.modules.insert(name.as_bytes().to_vec(), known(name));
+        }
+        (names.iter().map(|name| (Digest::of(name), variant(name))).collect(), index)
+    }
+
+    fn names(letter: char, count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("{letter}{number}")).collect()
+    }
+
+    #[test]
+    fn runs_at_once_lose_nothing_of_each_other() {
+        let directory = tempfile::tempdir().expect("directory");
+        let store = Store::open(directory.path()).expect("store");
+        let (namespace, now) = (Digest::of("namespace"), SystemTime::UNIX_EPOCH);
+        let mut shelves = ['a', 'b', 'c'].map(|_| Shelf::open(&store, namespace));
+        let all = [names('a', 150), names('b', 9), names('c', 3)];
+        for (shelf, names) in shelves.iter_mut().zip(&all) {
+            shelf.add(found(names).0).expect("written");
+        }
+        for (shelf, names) in shelves.into_iter().zip(&all) {
+            shelf.remember(&found(names).1, now).expect("written");
+        }
+        let shelf = Shelf::open(&store, namespace);
+        assert_eq!(shelf.modules().len(), 162);
+        assert_eq!(shelf.build.as_ref().map(|build| build.batches.len()), Some(4));
+        for name in all.iter().flatten() {
+            let known = shelf.variants(&Digest::of(name)).expect("known");
+            assert_eq!(known.variants[0].module, *name);
+        }
+    }
+
+    #[test]
+    fn later_variant_of_a_module_comes_first_and_few_are_kept() {
+        let directory = tempfile::tempdir().expect("directory");
+        let store = Store::open(directory.path()).expect("store");
+        let (namespace, now) = (Digest::of("namespace"), SystemTime::UNIX_EPOCH);
+        let names = names('a', 20);
+        for number in 0..10 {
+            let (mut found, index) = found(&names);
+            for (_, variant) in &mut found {
+                variant.interface = vec![number];
+            }
+            let mut shelf = Shelf::open(&store, namespace);
+            shelf.add(found).expect("written");
+            shelf.remember(&index, now).expect("written");
+            let known = Shelf::open(&store, namespace).variants(&Digest::of("a7")).expect("known");
+            assert_eq!(known.variants[0].interface, [number]);
+            assert_eq!(known.variants.len(), VARIANTS.min(usize::from(number) + 1));
+        }
+    }
+
+    #[test]
+    fn builds_are_remembered_within_bounds() {
+        let directory = tempfile::tempdir().expect("directory");
+        let store = Store::open(directory.path()).expect("store");
+        let (namespace, now) = (Digest::of("namespace"), SystemTime::UNIX_EPOCH);
+        for number in 0..40 {
+            let names: Vec<_> = (0..100).map(|name| format!("{number}.{name}")).collect();
+            let (found, index) = found(&names);
+            let mut shelf = Shelf::open(&store, namespace);
+            shelf.add(found).expect("written");
+            shelf.remember(&index, now).expect("written");
+        }
+        let shelf = Shelf::open(&store, namespace);
+        let batches = shelf.build.as_ref().map_or(0, |build| build.batches.len());
+        assert_eq!(shelf.modules().len(), 2 * 100 + SLACK);
+        assert!((40..=48).contains(&batches), "{batches} batches");
+        assert!(shelf.variants(&Digest::of("39.0")).is_some(), "the last one is there");
+        assert!(shelf.variants(&Digest::of("0.0")).is_none(), "the first one is not");
     }
 }
