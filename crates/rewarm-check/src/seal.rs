@@ -7,16 +7,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rewarm_store::{Digest, Hasher};
+use rewarm_store::Digest;
 
 const NAME: &str = "seal.rewarm";
-/// Bytes that are read at once; a pack can be as long as memory.
-const BUFFER: usize = 256 << 10;
 
 /// What a file was when it was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +55,6 @@ impl Seal {
     /// The files below a directory; `self` knows some of them already.
     fn look(&self, directory: &Path) -> io::Result<Self> {
         let mut found = BTreeMap::new();
-        let mut buffer = vec![0; BUFFER];
         let mut below = vec![OsString::new()];
         while let Some(relative) = below.pop() {
             for entry in fs::read_dir(directory.join(&relative))? {
@@ -70,7 +67,7 @@ impl Seal {
                 if entry.file_type()?.is_dir() {
                     below.push(path);
                 } else if path != NAME {
-                    let file = self.one(&entry, &path, &mut buffer)?;
+                    let file = self.one(&entry, &path)?;
                     found.insert(path, file);
                 }
             }
@@ -78,22 +75,16 @@ impl Seal {
         Ok(Self(found))
     }
 
-    fn one(&self, entry: &fs::DirEntry, path: &OsString, buffer: &mut [u8]) -> io::Result<Checked> {
+    fn one(&self, entry: &fs::DirEntry, path: &OsString) -> io::Result<Checked> {
         if let Some(known) = self.0.get(path)
             && known.is(&entry.metadata()?)
         {
             return Ok(*known);
         }
-        let mut file = fs::File::open(entry.path())?;
+        let file = fs::File::open(entry.path())?;
         let found = file.metadata()?;
         let (inode, modified) = (found.ino(), (found.mtime(), found.mtime_nsec()));
-        let mut hasher = Hasher::raw();
-        loop {
-            match file.read(buffer)? {
-                0 => return Ok(Checked { inode, modified, digest: hasher.finish() }),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
+        Ok(Checked { inode, modified, digest: Digest::of_reader(file)? })
     }
 
     /// One line for each file: digest, length of the path, path.

@@ -4,6 +4,7 @@
 //! means that it names something that could exist.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,18 @@ impl Digest {
     /// Hashes `bytes` in one go.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// Hashes all that `reader` gives, a part at a time.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut hasher = Hasher::raw();
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(hasher.finish()),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
     }
 
     /// The 32 raw bytes.

@@ -227,13 +227,5 @@ pub(crate) fn hash(path: &Path) -> io::Result<Digest> {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
         Err(error) => return Err(error),
     }
-    let mut hasher = crate::Hasher::raw();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+    Digest::of_reader(File::open(path)?)
 }

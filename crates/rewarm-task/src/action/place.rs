@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::SystemTime;
 
-use rewarm_store::{Digest, Hasher, Store, publish_copy};
+use rewarm_store::{Digest, Store, publish_copy};
 
 use crate::action::{
     ActionError, Content, Entry, Output, Place, Table, TaskRecord, log, read_blob, write_blob,
@@ -37,15 +37,7 @@ pub(super) fn is_executable(metadata: &Metadata) -> bool {
 }
 
 pub(super) fn hash(path: &Path) -> io::Result<Digest> {
-    let mut hasher = Hasher::raw();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+    Digest::of_reader(File::open(path)?)
 }
 
 /// Copies an output into the store; `None` if it is nothing that can be kept.
