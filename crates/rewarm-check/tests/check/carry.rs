@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rewarm_check::Reuse;
 use rewarm_store::Store;
 
-use crate::support::{Bench, answer, now};
+use crate::support::{Bench, answer, now, packs};
 
 /// One module in the middle of a cycle, with messages on many lines.
 const MODULE: &str = "\
@@ -51,10 +51,8 @@ fn edited(bench: &Bench, text: &str, rechecked: impl Fn(usize) -> bool) {
 
 /// Symbols and messages in the private directory of a store, by name.
 fn kept(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut packs = BTreeMap::new();
-    find_packs(directory, &mut packs);
     let mut found = BTreeMap::new();
-    for path in packs.values() {
+    for path in packs(directory) {
         let bytes = fs::read(path).expect("pack");
         let (rest, begin) = bytes.split_last_chunk().expect("its last field");
         let begin = usize::try_from(u64::from_le_bytes(*begin)).expect("a small pack");
@@ -71,19 +69,6 @@ fn kept(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         }
     }
     found
-}
-
-/// Packs by their numbers.
-fn find_packs(directory: &Path, found: &mut BTreeMap<u64, PathBuf>) {
-    for entry in fs::read_dir(directory).expect("store") {
-        let path = entry.expect("entry").path();
-        if path.is_dir() {
-            find_packs(&path, found);
-        } else if path.extension().is_some_and(|end| end == "pack") {
-            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-            found.insert(number.expect("a number"), path);
-        }
-    }
 }
 
 /// What is kept after an edit is what a cold run leaves, to the byte.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rewarm_check::Reuse;
 use rewarm_store::Store;
 
-use crate::support::Bench;
+use crate::support::{Bench, files, flip, packs};
 
 /// The answer is right, and mypy checked this many modules for it.
 #[track_caller]
@@ -59,20 +59,6 @@ fn many_edits_leave_few_files() {
     bench.checked();
 }
 
-/// The packs of a store.
-fn packs(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).expect("store") {
-        let path = entry.expect("entry").path();
-        if path.is_dir() {
-            found.extend(packs(&path));
-        } else if path.extension().is_some_and(|end| end == "pack") {
-            found.push(path);
-        }
-    }
-    found
-}
-
 #[test]
 fn branch_round_trip_checks_no_module_again() {
     let mut bench = chain();
@@ -103,19 +89,13 @@ fn mix_of_branches_checks_what_is_new_in_it() {
 }
 
 /// The records of stored modules, by their paths in the store.
-fn stored(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path) {
-    for entry in std::fs::read_dir(directory).expect("store") {
-        let path = entry.expect("entry").path();
-        if path.is_dir() {
-            stored(&path, found, root);
-        } else if ["/mypy-module-v2/", "/mypy-batch-v1/"]
-            .iter()
-            .any(|area| path.to_string_lossy().contains(area))
-        {
-            let relative = path.strip_prefix(root).expect("below the store").to_owned();
-            found.insert(relative, std::fs::read(&path).expect("entry"));
-        }
-    }
+fn stored(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let relative = |path: &PathBuf| path.strip_prefix(root).expect("below").to_owned();
+    let is_module = |path: &PathBuf| {
+        ["mypy-module-v2", "mypy-batch-v1"].iter().any(|area| relative(path).starts_with(area))
+    };
+    let found = files(root).into_iter().filter(is_module);
+    found.map(|path| (relative(&path), std::fs::read(&path).expect("record"))).collect()
 }
 
 #[test]
@@ -125,8 +105,7 @@ fn first_check_leaves_few_records() {
     let Reuse::Ran { modules_rechecked: Some(modules), .. } = bench.checked().reuse else {
         panic!("nothing is known")
     };
-    let mut found = BTreeMap::new();
-    stored(bench.store.root(), &mut found, bench.store.root());
+    let found = stored(bench.store.root());
     assert!(modules > 100, "{modules} modules were checked");
     assert!(found.len() <= 2 + modules / 50, "{} records of {modules} modules", found.len());
 }
@@ -139,12 +118,8 @@ fn modules_of_a_damaged_batch_are_checked_again() {
     let slots = bench.store.root().join("slots-v1");
     std::fs::remove_dir_all(&slots).expect("slots");
     rechecks(&bench, 0, "every module is known beside the directory of the last run");
-    let mut found = BTreeMap::new();
-    stored(bench.store.root(), &mut found, bench.store.root());
-    for (path, mut bytes) in found {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(bench.store.root().join(path), bytes).expect("record");
+    for path in stored(bench.store.root()).keys() {
+        flip(&bench.store.root().join(path));
     }
     std::fs::remove_dir_all(&slots).expect("slots");
     let report = bench.checked();
@@ -162,9 +137,7 @@ fn entries_of_two_checkouts_are_equal_to_the_byte() {
         bench.moved(place);
         bench.store = Store::open(&bench.base().join("store")).expect("store");
         bench.check();
-        let mut found = BTreeMap::new();
-        stored(bench.store.root(), &mut found, bench.store.root());
-        stores.push(found);
+        stores.push(stored(bench.store.root()));
     }
     let length: usize = stores[0].values().map(Vec::len).sum();
     assert!(length > 100_000, "{length} bytes of modules are stored");

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use rewarm_check::{CheckError, Event, Report, Reuse};
 use rewarm_store::Store;
 
-use crate::support::{Bench, now, write};
+use crate::support::{Bench, files, flip, now, write};
 
 /// Why a run was not stored.
 #[track_caller]
@@ -161,20 +161,13 @@ fn damaged_entry_is_a_miss() {
     bench.hit_again("entries are whole again");
 }
 
-fn flip_everything(directory: &Path) {
-    for entry in fs::read_dir(directory).expect("store") {
-        let path = entry.expect("entry").path();
-        if path.is_dir() {
-            flip_everything(&path);
-        } else if path.to_string_lossy().contains("-v1/") {
-            let mut bytes = fs::read(&path).expect("entry");
-            let middle = bytes.len() / 2;
-            if let Some(byte) = bytes.get_mut(middle) {
-                *byte ^= 1;
-            }
-            fs::write(&path, bytes).expect("entry");
-        }
-    }
+/// Damages every record and everything in slots, in whatever version.
+fn flip_everything(root: &Path) {
+    let is_versioned = |path: &PathBuf| {
+        let area = path.strip_prefix(root).expect("below").iter().next();
+        area.is_some_and(|area| area.to_string_lossy().contains("-v"))
+    };
+    files(root).iter().filter(|path| is_versioned(path)).for_each(|path| flip(path));
 }
 
 #[test]

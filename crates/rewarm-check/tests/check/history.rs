@@ -15,7 +15,7 @@ use rewarm_check::Reuse;
 use rewarm_store::Store;
 
 use crate::sources::{PATHS, Random, edited, module};
-use crate::support::{Bench, venv, write};
+use crate::support::{Bench, files, venv, write};
 use crate::together::killed_after;
 
 /// One thing that happens. What it writes is part of it, so that it can be done again without the
@@ -224,20 +224,8 @@ fn put(root: &Path, path: &str, text: Option<&String>) {
 
 /// Changes one byte of one file of the store, and leaves the file's times as they are.
 fn flip(store: &Path, file: usize, byte: usize) {
-    let mut files = Vec::new();
-    let mut below = vec![store.to_owned()];
-    while let Some(directory) = below.pop() {
-        for entry in fs::read_dir(directory).expect("store") {
-            let entry = entry.expect("entry");
-            let found = entry.metadata().expect("entry");
-            if found.is_dir() {
-                below.push(entry.path());
-            } else if found.len() > 0 {
-                files.push(entry.path());
-            }
-        }
-    }
-    files.sort();
+    let mut files = files(store);
+    files.retain(|path| fs::metadata(path).expect("entry").len() > 0);
     let Some(path) = files.get(file % files.len().max(1)) else { return };
     let times = fs::metadata(path).and_then(|found| found.modified()).expect("entry");
     let mut bytes = fs::read(path).expect("entry");

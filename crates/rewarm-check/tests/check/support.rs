@@ -254,6 +254,41 @@ pub(crate) fn answer(report: &Report) -> Answer {
     (text(&report.stdout), text(&report.stderr), report.exit_code)
 }
 
+/// Changes the byte in the middle of a file.
+pub(crate) fn flip(path: &Path) {
+    let mut bytes = fs::read(path).expect("a file");
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 1;
+    }
+    fs::write(path, bytes).expect("a file");
+}
+
+/// All files below a directory, in order.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut below = vec![directory.to_owned()];
+    while let Some(directory) = below.pop() {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() { below.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The packs below a directory, by their numbers.
+pub(crate) fn packs(directory: &Path) -> Vec<PathBuf> {
+    let mut found = files(directory);
+    found.retain(|path| path.extension().is_some_and(|end| end == "pack"));
+    found.sort_by_key(|path| {
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        number.expect("a number")
+    });
+    found
+}
+
 /// Writes a file as an editor does: a new one in place of the old.
 pub(crate) fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("a file in a directory")).expect("directory");
